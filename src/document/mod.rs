@@ -1,0 +1,25 @@
+//! Documents: YAML or JSON text that becomes a checked Rust value, with every mistake placed.
+//!
+//! Server configuration, policies and pipelines are all read here, so that they all complain in
+//! the same way: every mistake at once, each with path, line, column and a suggestion. Text is
+//! first read into a [`Node`] tree that remembers positions. Its shape is then held against the
+//! JSON Schema generated from the Rust type, which finds every structural mistake, not only the
+//! first as plain deserialisation would. What the types cannot say is checked by the owner of the
+//! type, who places [`Problem`]s by path.
+
+mod duration;
+mod problem;
+mod render;
+mod shape;
+mod suggest;
+mod tree;
+
+pub use duration::DurationText;
+pub use problem::{Problem, Problems, Severity};
+pub use render::render;
+pub use shape::Shape;
+pub use suggest::nearest;
+pub use tree::{Document, Node, NodeValue, Position};
+
+/// Largest document in bytes.
+pub const BYTES_MAX: usize = 1024 * 1024;

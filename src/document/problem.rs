@@ -1,0 +1,138 @@
+//! A mistake in a document, with its place.
+
+use std::fmt;
+
+use super::Position;
+
+/// Whether a document with this problem can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The document is refused.
+    Error,
+    /// The document is legal and this is surely not meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether it refuses the document.
+    pub severity: Severity,
+    /// JSON Pointer to the value at fault; empty for the whole document.
+    pub path: String,
+    /// Where it stands.
+    pub position: Position,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub suggestion: Option<String>,
+}
+
+impl Problem {
+    /// An error.
+    pub fn error(path: impl Into<String>, position: Position, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            path: path.into(),
+            position,
+            message: message.into(),
+            suggestion: None,
+        }
+    }
+
+    /// A warning.
+    pub fn warning(
+        path: impl Into<String>,
+        position: Position,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(path, position, message) }
+    }
+
+    /// The same problem with a suggestion, if there is one.
+    pub fn suggest(mut self, suggestion: Option<impl Into<String>>) -> Self {
+        self.suggestion = suggestion.map(Into::into);
+        self
+    }
+
+    /// The path in the form that people write: `routing.infrastructure.ladder[2]`.
+    pub fn dotted_path(&self) -> String {
+        let mut dotted = String::new();
+        for token in self.path.split('/').skip(1) {
+            let token = token.replace("~1", "/").replace("~0", "~");
+            if token.bytes().all(|b| b.is_ascii_digit()) && !token.is_empty() {
+                dotted.push_str(&format!("[{token}]"));
+            } else {
+                if !dotted.is_empty() {
+                    dotted.push('.');
+                }
+                dotted.push_str(&token);
+            }
+        }
+        dotted
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { line, column } = self.position;
+        write!(f, "{line}:{column}: {}: ", self.severity.name())?;
+        let path = self.dotted_path();
+        if !path.is_empty() {
+            write!(f, "{path}: ")?;
+        }
+        f.write_str(&self.message)?;
+        match &self.suggestion {
+            Some(suggestion) => write!(f, " ({suggestion})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All problems of one document.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// True when none of them refuses the document.
+    pub fn usable(&self) -> bool {
+        self.0.iter().all(|problem| problem.severity != Severity::Error)
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// In reading order, without repetitions.
+    pub fn sorted(mut self) -> Self {
+        self.0.sort_by(|a, b| {
+            (a.position, a.severity, &a.path, &a.message)
+                .cmp(&(b.position, b.severity, &b.path, &b.message))
+        });
+        self.0.dedup();
+        self
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,291 @@
+//! The structure of a document held against the schema of its Rust type.
+
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::{ValidationError, Validator};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Document, Problem, Problems, nearest};
+
+/// The checked way from a [`Document`] to `T`. Make one `static` per type: the schema is built
+/// once.
+pub struct Shape<T> {
+    schema: OnceLock<(Value, Option<Validator>)>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: JsonSchema + DeserializeOwned> Default for Shape<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: JsonSchema + DeserializeOwned> Shape<T> {
+    /// The shape of `T`.
+    pub const fn new() -> Self {
+        Self { schema: OnceLock::new(), of: PhantomData }
+    }
+
+    /// The JSON Schema (draft 2020-12) of `T`, for editors.
+    pub fn schema(&self) -> &Value {
+        &self.parts().0
+    }
+
+    fn parts(&self) -> &(Value, Option<Validator>) {
+        self.schema.get_or_init(|| {
+            let schema = schemars::schema_for!(T).to_value();
+            let validator = jsonschema::options().build(&schema).ok();
+            (schema, validator)
+        })
+    }
+
+    /// Reads the document as a `T`.
+    ///
+    /// # Errors
+    /// Every structural mistake, in reading order.
+    pub fn read(&self, document: &Document) -> Result<T, Problems> {
+        let json = document.to_json();
+        let (schema, validator) = self.parts();
+        let mut problems = Problems::default();
+        if let Some(validator) = validator {
+            for error in validator.iter_errors(&json) {
+                describe(&error, document, schema, "", &mut problems);
+            }
+        }
+        if !problems.0.is_empty() {
+            return Err(problems.sorted());
+        }
+        serde_json::from_value(json).map_err(|error| {
+            Problems(vec![Problem::error("", document.root.position, error.to_string())])
+        })
+    }
+}
+
+/// Adds the problems behind one schema error. For a choice between forms (`anyOf`), the mistakes
+/// of the form that was most likely meant: the one with the right type at the top, and among
+/// these the one with the deepest mistake.
+fn describe(
+    error: &ValidationError<'_>,
+    document: &Document,
+    schema: &Value,
+    base: &str,
+    problems: &mut Problems,
+) {
+    let path = format!("{base}{}", error.instance_path().as_str());
+    match error.kind() {
+        Kind::AdditionalProperties { unexpected } => {
+            let known = properties_at(schema, error.schema_path().as_str());
+            for key in unexpected {
+                let at = format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+                problems.push(
+                    Problem::error(
+                        at.clone(),
+                        document.position_of_key(&at),
+                        format!("unknown key `{key}`"),
+                    )
+                    .suggest(key_suggestion(key, &known)),
+                );
+            }
+        }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            match likely_branch(context) {
+                Some(branch) => {
+                    for inner in branch {
+                        describe(inner, document, schema, base, problems);
+                    }
+                }
+                None => problems.push(Problem::error(
+                    path.clone(),
+                    document.position_of(&path),
+                    forms_expected(context),
+                )),
+            }
+        }
+        Kind::Enum { options } => {
+            let options: Vec<&str> = options
+                .as_array()
+                .map(|all| all.iter().filter_map(Value::as_str).collect())
+                .unwrap_or_default();
+            let given = error.instance().as_str().unwrap_or_default();
+            let list = options.join(", ");
+            let problem = Problem::error(
+                path.clone(),
+                document.position_of(&path),
+                format!("`{}` is not one of: {list}", short(error.instance())),
+            );
+            let near = nearest(given, options.iter().copied());
+            problems.push(problem.suggest(near.map(|word| format!("did you mean `{word}`?"))));
+        }
+        kind => problems.push(Problem::error(
+            path.clone(),
+            document.position_of(&path),
+            sentence(kind, error.instance()),
+        )),
+    }
+}
+
+fn key_suggestion(key: &str, known: &[String]) -> Option<String> {
+    match nearest(key, known.iter().map(String::as_str)) {
+        Some(word) => Some(format!("did you mean `{word}`?")),
+        None if known.is_empty() || known.len() > 24 => None,
+        None => Some(format!("known here: {}", known.join(", "))),
+    }
+}
+
+/// Keys that the schema knows at the object whose `additionalProperties` failed.
+fn properties_at(schema: &Value, keyword_path: &str) -> Vec<String> {
+    let object = keyword_path.rsplit_once('/').map_or("", |(object, _)| object);
+    let mut node = schema;
+    for token in object.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        let next = match node {
+            Value::Array(items) => token.parse::<usize>().ok().and_then(|i| items.get(i)),
+            other => other.get(&token),
+        };
+        let Some(next) = next else { return Vec::new() };
+        node = next;
+    }
+    node.get("properties")
+        .and_then(Value::as_object)
+        .map(|properties| properties.keys().cloned().collect())
+        .unwrap_or_default()
+}
+
+fn likely_branch<'a>(
+    context: &'a [Vec<ValidationError<'static>>],
+) -> Option<&'a [ValidationError<'static>]> {
+    let depth = |error: &ValidationError<'_>| error.instance_path().as_str().matches('/').count();
+    let top = context.iter().flatten().map(depth).min()?;
+    let wrong_form = |branch: &[ValidationError<'static>]| {
+        branch.iter().any(|e| depth(e) == top && matches!(e.kind(), Kind::Type { .. }))
+    };
+    context
+        .iter()
+        .map(Vec::as_slice)
+        .filter(|branch| !branch.is_empty() && !wrong_form(branch))
+        .max_by_key(|branch| branch.iter().map(depth).max())
+}
+
+fn forms_expected(context: &[Vec<ValidationError<'static>>]) -> String {
+    let mut forms: Vec<String> = Vec::new();
+    for error in context.iter().flatten() {
+        if let Kind::Type { kind } = error.kind() {
+            let form = type_words(kind);
+            if !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+    }
+    if forms.is_empty() {
+        "has none of the forms that are allowed here".to_owned()
+    } else {
+        format!("expected {}", forms.join(" or "))
+    }
+}
+
+fn type_words(kind: &TypeKind) -> String {
+    match kind {
+        TypeKind::Single(one) => one.to_string(),
+        TypeKind::Multiple(set) => {
+            set.iter().map(|one| one.to_string()).collect::<Vec<_>>().join(" or ")
+        }
+    }
+}
+
+fn sentence(kind: &Kind, instance: &Value) -> String {
+    match kind {
+        Kind::Type { kind } => {
+            format!("expected {}, found `{}`", type_words(kind), short(instance))
+        }
+        Kind::Required { property } => {
+            format!("`{}` is missing", property.as_str().unwrap_or_default())
+        }
+        Kind::Minimum { limit } => format!("{} is below the least, {limit}", short(instance)),
+        Kind::Maximum { limit } => format!("{} is above the most, {limit}", short(instance)),
+        Kind::ExclusiveMinimum { limit } => format!("must be above {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("must be below {limit}"),
+        Kind::MinItems { limit } => format!("needs at least {limit} items"),
+        Kind::MaxItems { limit } => format!("may have at most {limit} items"),
+        Kind::MinLength { limit } => format!("needs at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("may have at most {limit} characters"),
+        Kind::Pattern { pattern } => {
+            format!("`{}` has not the form {pattern}", short(instance))
+        }
+        // The open rest of the schema vocabulary, which our types do not use.
+        other => format!("breaks the rule `{}`", other.keyword()),
+    }
+}
+
+/// A value in a message: documents hold no secrets, but a long text helps nobody.
+fn short(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(40) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Thing {
+        #[serde(default)]
+        colour: Option<Colour>,
+        #[serde(default)]
+        parts: Vec<Part>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Colour {
+        Red,
+        DeepBlue,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(untagged)]
+    enum Part {
+        Name(String),
+        Full(Full),
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Full {
+        #[allow(dead_code)]
+        weight: f64,
+    }
+
+    fn problems(text: &str) -> String {
+        static SHAPE: Shape<Thing> = Shape::new();
+        let document = Document::parse("x", text).unwrap();
+        SHAPE.read(&document).map(|_| String::new()).unwrap_or_else(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_mistake_at_once_with_place_and_suggestion() {
+        assert_eq!(problems("colour: red\nparts: [a, {weight: 1}]"), "");
+        assert_eq!(
+            problems("color: red\nparts:\n  - {weigth: 1}\n  - 3\n"),
+            "1:1: error: color: unknown key `color` (did you mean `colour`?)\n\
+             3:5: error: parts[0]: `weight` is missing\n\
+             3:6: error: parts[0].weigth: unknown key `weigth` (did you mean `weight`?)\n\
+             4:5: error: parts[1]: expected string or object"
+        );
+        assert_eq!(
+            problems("colour: deep-blu"),
+            "1:9: error: colour: `deep-blu` is not one of: red, deep_blue (did you mean `deep_blue`?)"
+        );
+    }
+}
