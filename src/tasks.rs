@@ -29,11 +29,6 @@ impl Tasks {
         Self { tracker: self.tracker.clone(), stop: self.stop.child_token() }
     }
 
-    /// A group waited for with this one, and stopped by itself only.
-    pub fn apart(&self) -> Self {
-        Self { tracker: self.tracker.clone(), stop: CancellationToken::new() }
-    }
-
     /// Runs a future on the runtime as part of this group. The future should watch
     /// [`Tasks::stopping`] if it can last.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>

@@ -1,0 +1,76 @@
+//! What a call's metadata says: how long the caller waits, which trace it belongs to, who it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+
+use crate::telemetry::trace::{TraceContext, Tracer};
+
+/// Bounds on a caller's deadline.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadlineLimits {
+    /// For callers that set none.
+    pub default: Duration,
+    /// The longest that is granted.
+    pub cap: Duration,
+}
+
+/// When the caller stops waiting.
+pub fn deadline(metadata: &MetadataMap, limits: DeadlineLimits, now: Instant) -> Instant {
+    let asked = metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(parse_timeout)
+        .unwrap_or(limits.default);
+    now + asked.min(limits.cap)
+}
+
+/// `TimeoutValue TimeoutUnit` of the gRPC wire protocol: at most 8 digits and one of `HMSmun`.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let unit = text.chars().next_back()?;
+    let digits = text.strip_suffix(unit)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    Some(match unit {
+        'H' => Duration::from_secs(value * 3_600),
+        'M' => Duration::from_secs(value * 60),
+        'S' => Duration::from_secs(value),
+        'm' => Duration::from_millis(value),
+        'u' => Duration::from_micros(value),
+        'n' => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+/// Where the call stands in its trace.
+pub fn trace(metadata: &MetadataMap, tracer: &Tracer) -> TraceContext {
+    let text = |name| metadata.get(name).and_then(|value| value.to_str().ok());
+    tracer.begin(text("traceparent"), text("tracestate"))
+}
+
+/// Whose call it is. Always `default` until callers can be told apart; never from the message.
+pub fn tenant() -> Arc<str> {
+    static DEFAULT: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
+    DEFAULT.get_or_init(|| "default".into()).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts() {
+        let ms = |text| parse_timeout(text).map(|d| d.as_micros());
+        assert_eq!(ms("200m"), Some(200_000));
+        assert_eq!(ms("1S"), Some(1_000_000));
+        assert_eq!(ms("2H"), Some(7_200_000_000));
+        assert_eq!(ms("99999999n"), Some(99_999));
+        for bad in ["", "S", "1", "-1S", "1.5S", "123456789S", "1s", "١S"] {
+            assert_eq!(ms(bad), None, "{bad}");
+        }
+    }
+}

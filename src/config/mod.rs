@@ -1,0 +1,165 @@
+//! Server configuration: what the operator of the machine decides.
+//!
+//! Read once, before any port is bound, and refused as a whole when anything in it is wrong. Only
+//! here are addresses, keys and headers; policies, pipelines and requests can only name targets.
+
+mod check;
+pub mod raw;
+pub mod secret;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::document::{Document, Problems};
+
+pub use check::Environment;
+pub use raw::{RawDialect, RawHttp, RawSecret};
+pub use secret::Secret;
+
+/// Configuration that can be served.
+#[derive(Debug)]
+pub struct Config {
+    /// `PipelineService`.
+    pub data: Listener,
+    /// `PolicyService` and `OperationsService`.
+    pub control: Listener,
+    /// Targets by name.
+    pub targets: BTreeMap<Arc<str>, TargetConfig>,
+    /// Targets of steps that name none.
+    pub default_targets: Vec<Arc<str>>,
+    /// Policy of runs that name none.
+    pub default_policy: Arc<str>,
+    /// Folder of policies.
+    pub policies_dir: Option<PathBuf>,
+    /// Folder of pipelines.
+    pub pipelines_dir: Option<PathBuf>,
+    /// Limits.
+    pub limits: Limits,
+    /// Traces and logs.
+    pub telemetry: TelemetryConfig,
+    /// Offer reflection.
+    pub reflection: bool,
+}
+
+/// A listener.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Address.
+    pub address: SocketAddr,
+    /// TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files of a listener's TLS.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Certificate chain.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+    /// Authorities of clients.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A target as configured.
+#[derive(Debug)]
+pub struct TargetConfig {
+    /// Dialect.
+    pub dialect: RawDialect,
+    /// Model.
+    pub model: String,
+    /// Base URL without a trailing slash; the dialect's own if absent.
+    pub base_url: Option<String>,
+    /// Path.
+    pub path: Option<String>,
+    /// Query parameters.
+    pub query: Vec<(String, String)>,
+    /// Where the credential is found.
+    pub credential: Option<RawSecret>,
+    /// Header and prefix of the credential.
+    pub credential_header: Option<(String, String)>,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// Members laid over the body.
+    pub extra: Map<String, Value>,
+    /// Provider's name.
+    pub provider: Option<String>,
+    /// To connect.
+    pub connect_timeout: Duration,
+    /// Of an attempt.
+    pub attempt_timeout: Duration,
+    /// For a place in flight.
+    pub queue_timeout: Duration,
+    /// Prices: input, cached input, output.
+    pub price: (f64, Option<f64>, f64),
+    /// Window.
+    pub context_window: Option<u32>,
+    /// Most tokens of an answer.
+    pub max_output_tokens: Option<u32>,
+    /// Calls in flight.
+    pub in_flight_max: u32,
+    /// Calls that wait.
+    pub queue_max: u32,
+    /// HTTP versions.
+    pub http: RawHttp,
+    /// Largest response.
+    pub response_bytes_max: usize,
+}
+
+/// Limits that protect the server.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Runs under way.
+    pub runs_max: usize,
+    /// Ended runs remembered.
+    pub runs_remembered: usize,
+    /// Largest request.
+    pub request_bytes_max: usize,
+    /// Largest response.
+    pub response_bytes_max: usize,
+    /// Calls at once on a connection.
+    pub streams_per_connection: u32,
+    /// Connections.
+    pub connections_max: usize,
+    /// Deadline of callers that set none.
+    pub default_deadline: Duration,
+    /// Longest deadline.
+    pub deadline_cap: Duration,
+    /// Longest journaled run.
+    pub run_timeout: Duration,
+    /// Time to drain.
+    pub drain: Duration,
+    /// Cache.
+    pub cache_bytes: usize,
+}
+
+/// Traces and logs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TelemetryConfig {
+    /// OTLP/gRPC endpoint.
+    pub otlp_endpoint: Option<String>,
+    /// `service.name`.
+    pub service_name: String,
+    /// Further resource attributes.
+    pub resource: Vec<(String, String)>,
+    /// Share of new traces that is recorded.
+    pub sample_ratio: f64,
+    /// Log filter.
+    pub log: String,
+    /// Logs as JSON lines.
+    pub log_json: bool,
+}
+
+/// Reads a configuration document.
+///
+/// # Errors
+/// Every mistake, in reading order.
+pub fn read(document: &Document, environment: &Environment<'_>) -> Result<Config, Problems> {
+    let raw = raw::SHAPE.read(document)?;
+    check::resolve(raw, document, environment)
+}

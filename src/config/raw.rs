@@ -1,0 +1,274 @@
+//! The server configuration as written. Doc comments become descriptions in the JSON Schema.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::document::{DurationText, Shape};
+
+/// The shape of the file.
+pub static SHAPE: Shape<RawConfig> = Shape::new();
+
+/// Configuration of a Mainstay server.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "Mainstay server configuration")]
+pub struct RawConfig {
+    /// Where the server listens.
+    pub listeners: RawListeners,
+    /// What may be called, by name.
+    pub targets: BTreeMap<String, RawTarget>,
+    /// Targets of steps that name none: the first is asked, the others are its fallbacks. If
+    /// absent: all targets, by name.
+    pub default_targets: Option<Vec<String>>,
+    /// Policy of runs that name none. `default` if absent.
+    pub default_policy: Option<String>,
+    /// Policies and pipelines in files.
+    pub documents: RawDocuments,
+    /// Limits that protect the server.
+    pub limits: RawLimits,
+    /// Traces and logs.
+    pub telemetry: RawTelemetry,
+    /// Offer gRPC server reflection. On if absent.
+    pub reflection: Option<bool>,
+}
+
+/// Where the server listens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawListeners {
+    /// `PipelineService`. `127.0.0.1:50051` if absent.
+    pub data: Option<RawListener>,
+    /// `PolicyService` and `OperationsService`. `127.0.0.1:50052` if absent.
+    pub control: Option<RawListener>,
+}
+
+/// One listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawListener {
+    /// Address and port; port 0 takes a free one.
+    pub address: Option<String>,
+    /// TLS. Without it, only a loopback address is taken.
+    pub tls: Option<RawTls>,
+    /// Serve without TLS on an address that is not loopback.
+    pub allow_plaintext: bool,
+}
+
+/// TLS of a listener.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawTls {
+    /// File with the certificate chain, PEM.
+    pub certificate_file: String,
+    /// File with the private key, PEM.
+    pub key_file: String,
+    /// File with the authorities whose client certificates are asked for, PEM.
+    #[serde(default)]
+    pub client_ca_file: Option<String>,
+}
+
+/// Something that may be called.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawTarget {
+    /// How its HTTP API is spoken.
+    pub dialect: RawDialect,
+    /// The provider's name of the model.
+    pub model: String,
+    /// Base URL; the provider's own if absent. `${NAME}` is replaced by an environment variable,
+    /// `${NAME:-text}` with a default for one that is not set.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Path instead of the dialect's own, with a leading slash.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Query parameters of every call, `api-version` for example.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    /// Where the credential is found. None if absent.
+    #[serde(default)]
+    pub credential: Option<RawSecret>,
+    /// How the credential is sent; the dialect's own way if absent.
+    #[serde(default)]
+    pub credential_header: Option<RawCredentialHeader>,
+    /// Further headers of every call. Not for secrets.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Members laid over every request body. `null` removes one.
+    #[serde(default)]
+    pub extra: Map<String, Value>,
+    /// Name of the provider on spans (`gen_ai.provider.name`); the dialect's if absent.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// Time limits.
+    #[serde(default)]
+    pub timeouts: RawTimeouts,
+    /// Prices in US dollars per million tokens.
+    #[serde(default)]
+    pub price: RawPrice,
+    /// Tokens of prompt and answer together.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub context_window: Option<u32>,
+    /// Most tokens of an answer.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub max_output_tokens: Option<u32>,
+    /// Most calls in flight. 256 if absent.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub in_flight_max: Option<u32>,
+    /// Most calls that wait for a place. 256 if absent.
+    #[serde(default)]
+    #[schemars(range(max = 100_000))]
+    pub queue_max: Option<u32>,
+    /// HTTP versions. `auto` if absent.
+    #[serde(default)]
+    pub http: RawHttp,
+    /// Largest response in bytes after decompression. 8 MiB if absent.
+    #[serde(default)]
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub response_bytes_max: Option<u32>,
+    /// Call it over plain HTTP although it is not on this machine.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+}
+
+/// How an HTTP API is spoken.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawDialect {
+    /// OpenAI chat completions, as OpenAI, Azure, vLLM, llama.cpp, Ollama, Groq, Mistral,
+    /// OpenRouter, LM Studio and many others speak them.
+    Openai,
+    /// Anthropic messages.
+    Anthropic,
+    /// Gemini `generateContent`.
+    Gemini,
+}
+
+/// Where a secret is found.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RawSecret {
+    /// In this environment variable.
+    Env(String),
+    /// In this file; surrounding white space does not belong to it.
+    File(String),
+}
+
+/// How a credential is sent.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawCredentialHeader {
+    /// Header.
+    pub name: String,
+    /// What stands before the secret, `"Bearer "` for example.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// Time limits of a target.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTimeouts {
+    /// To make a connection, TLS included. 5 s if absent.
+    pub connect: Option<DurationText>,
+    /// Of one attempt, from its start to the last byte. 60 s if absent.
+    pub attempt: Option<DurationText>,
+    /// To wait for a place in flight. 5 s if absent.
+    pub queue: Option<DurationText>,
+}
+
+/// Prices in US dollars per million tokens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPrice {
+    /// Prompt tokens.
+    #[schemars(range(min = 0))]
+    pub input: f64,
+    /// Prompt tokens from the provider's cache; the price of prompt tokens if absent.
+    #[schemars(range(min = 0))]
+    pub cached_input: Option<f64>,
+    /// Answer tokens.
+    #[schemars(range(min = 0))]
+    pub output: f64,
+}
+
+/// HTTP versions.
+#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawHttp {
+    /// HTTP/2 where TLS negotiation offers it, else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/2 without asking.
+    Http2,
+    /// HTTP/1.1 only.
+    Http1,
+}
+
+/// Policies and pipelines in files.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawDocuments {
+    /// Folder with one policy a file, named by the file. Beside the configuration file if relative.
+    pub policies_dir: Option<String>,
+    /// Folder with one pipeline a file, named by the file.
+    pub pipelines_dir: Option<String>,
+}
+
+/// Limits that protect the server.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLimits {
+    /// Most runs under way. 1000 if absent.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub runs_max: Option<u32>,
+    /// Ended runs remembered. 10000 if absent.
+    #[schemars(range(max = 10_000_000))]
+    pub runs_remembered: Option<u32>,
+    /// Largest request in bytes. 4 MiB if absent.
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub request_bytes_max: Option<u32>,
+    /// Largest response in bytes. 16 MiB if absent.
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub response_bytes_max: Option<u32>,
+    /// Most calls at once on one connection. 256 if absent.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub streams_per_connection: Option<u32>,
+    /// Most connections. 10000 if absent.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub connections_max: Option<u32>,
+    /// Deadline of callers that set none. 10 min if absent.
+    pub default_deadline: Option<DurationText>,
+    /// Longest deadline. 1 h if absent.
+    pub deadline_cap: Option<DurationText>,
+    /// Longest time of a journaled run that sets none. 10 min if absent.
+    pub run_timeout: Option<DurationText>,
+    /// How long runs may go on when the server is asked to stop. 25 s if absent.
+    pub drain: Option<DurationText>,
+    /// Bytes of outputs kept for `fallback_to_cache`. 64 MiB if absent.
+    #[schemars(range(max = 4_294_967_295_u64))]
+    pub cache_bytes: Option<u64>,
+}
+
+/// Traces and logs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTelemetry {
+    /// OTLP/gRPC endpoint; `OTEL_EXPORTER_OTLP_ENDPOINT` if absent; no traces without either.
+    pub otlp_endpoint: Option<String>,
+    /// `service.name`; `OTEL_SERVICE_NAME`, else `mainstay`, if absent.
+    pub service_name: Option<String>,
+    /// Share of new traces that is recorded; `OTEL_TRACES_SAMPLER_ARG`, else 1, if absent.
+    #[schemars(range(min = 0, max = 1))]
+    pub sample_ratio: Option<f64>,
+    /// Log filter, `info` or `mainstay=debug` for example. `info` if absent.
+    pub log: Option<String>,
+    /// Logs as JSON lines.
+    pub log_json: bool,
+}

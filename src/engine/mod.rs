@@ -1,0 +1,542 @@
+//! The engine: takes runs in, carries them through, keeps their record.
+//!
+//! Read downwards: [`Engine::submit`] here, then `run` (the graph), `step` (the loop), `attempt`
+//! (one call), and `provider::transport`. The engine decides nothing about failures; `policy`
+//! does.
+
+mod act;
+pub mod active_policy;
+pub mod alerts;
+pub mod attempt;
+pub mod cache;
+pub mod events;
+pub mod gates;
+pub mod plan;
+pub mod run;
+pub mod step;
+pub mod targets;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use active_policy::{ActiveDocuments, PipelineVersion, PolicyVersion};
+use alerts::Alerts;
+use cache::OutputCache;
+use events::RunEventKind;
+use plan::{InlinePlans, PlannedStep};
+use run::{Earlier, RunInputs, RunOutcome};
+use step::RunContext;
+use targets::Targets;
+
+use crate::journal::{PolicyRef, RunRecord, RunState, StepReport};
+use crate::store::memory::{Accepted, Conflict, RunHandle, Runs, cancel_if_running};
+use crate::tasks::Tasks;
+use crate::telemetry::spans::{self, CallFacts, RunFacts};
+use crate::telemetry::trace::{TraceContext, Tracer};
+
+/// What the engine is made of.
+pub struct EngineSettings {
+    /// Targets.
+    pub targets: Targets,
+    /// Policies and pipelines.
+    pub documents: ActiveDocuments,
+    /// Policy of runs that name none.
+    pub default_policy: Arc<str>,
+    /// Most runs at once.
+    pub runs_max: usize,
+    /// Ended runs remembered.
+    pub runs_remembered: usize,
+    /// Bytes of outputs cached.
+    pub cache_bytes: usize,
+    /// Longest time of a journaled run that gives none.
+    pub run_timeout: Duration,
+    /// Takes spans.
+    pub tracer: Tracer,
+    /// Owner of runs that outlive their call.
+    pub tasks: Tasks,
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: EngineSettings,
+    admission: Arc<Semaphore>,
+    cache: OutputCache,
+    alerts: Alerts,
+    runs: Runs,
+    inline_plans: InlinePlans,
+}
+
+/// How the call that starts a run shows on its span.
+#[derive(Clone, Copy)]
+pub struct CallName {
+    /// `package.Service/Method`.
+    pub method: &'static str,
+    /// The method alone, the span's name.
+    pub name: &'static str,
+    /// The gRPC status that a run's end becomes.
+    pub status: fn(&RunRecord) -> &'static str,
+}
+
+/// What is to be run.
+pub enum Work {
+    /// One step.
+    Step {
+        /// The step.
+        planned: Arc<PlannedStep>,
+        /// Outputs of other steps, given by the caller.
+        earlier: Vec<Earlier>,
+        /// The pipeline that it is from; `None` for an inline step.
+        of: Option<Arc<PipelineVersion>>,
+    },
+    /// A pipeline.
+    Pipeline(Arc<PipelineVersion>),
+}
+
+/// A request to run something, parsed.
+pub struct RunRequest {
+    /// Whose run it is.
+    pub tenant: Arc<str>,
+    /// What.
+    pub work: Work,
+    /// What templates see as `input`.
+    pub input: Value,
+    /// Policy to run under; the pipeline's, else the server's, if absent.
+    pub policy: Option<String>,
+    /// The caller's own id for the run.
+    pub run_id: Option<String>,
+    /// Makes the request safe to repeat.
+    pub idempotency_key: Option<String>,
+    /// Digest of the request, told apart under one key.
+    pub request_digest: [u8; 32],
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Longest time of a journaled run.
+    pub run_timeout: Option<Duration>,
+    /// When the caller stops waiting.
+    pub caller_deadline: Instant,
+    /// False to be answered as soon as the run is recorded.
+    pub wait: bool,
+    /// Where the call stands in its trace.
+    pub trace: TraceContext,
+    /// How the call shows on its span.
+    pub call: CallName,
+}
+
+/// A request that could not be served. A failed run is none of these: it is a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// As many runs as may be are under way.
+    #[error("the service has as many runs under way as it may have")]
+    QueueFull {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// The service is going down.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// The key stands for another request.
+    #[error("the idempotency key was used for a different request")]
+    IdempotencyKeyReused,
+    /// The run id is taken.
+    #[error("run id {run_id} is taken")]
+    RunIdTaken {
+        /// The id.
+        run_id: String,
+    },
+    /// No such policy.
+    #[error("there is no policy `{name}`{}", did_you_mean(.nearest))]
+    PolicyNotFound {
+        /// The name.
+        name: String,
+        /// The nearest that exists.
+        nearest: Option<String>,
+    },
+    /// The caller's deadline was over before anything began.
+    #[error("the deadline was over before the call began")]
+    DeadlinePassed,
+    /// The call's time is over; the run goes on.
+    #[error("the call's time is over; run {run_id} goes on and can be read with GetRun")]
+    StillRunning {
+        /// The run.
+        run_id: String,
+    },
+}
+
+/// ` (did you mean …?)`, or nothing.
+pub fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}
+
+/// A failing answer leaves this much before the deadline, so that the caller gets our details and
+/// not its own timer.
+fn answer_margin(time: Duration) -> Duration {
+    (time / 20).min(Duration::from_millis(100))
+}
+
+impl Engine {
+    /// An engine with these settings.
+    pub fn new(settings: EngineSettings) -> Self {
+        let admission = Arc::new(Semaphore::new(settings.runs_max.min(Semaphore::MAX_PERMITS)));
+        let cache = OutputCache::new(settings.cache_bytes);
+        let runs = Runs::new(settings.runs_remembered);
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                admission,
+                cache,
+                alerts: Alerts::default(),
+                runs,
+                inline_plans: InlinePlans::default(),
+            }),
+        }
+    }
+
+    /// Targets.
+    pub fn targets(&self) -> &Targets {
+        &self.inner.settings.targets
+    }
+
+    /// Policies and pipelines that serve.
+    pub fn documents(&self) -> &ActiveDocuments {
+        &self.inner.settings.documents
+    }
+
+    /// Outputs kept for `fallback_to_cache`.
+    pub fn cache(&self) -> &OutputCache {
+        &self.inner.cache
+    }
+
+    /// Alerts.
+    pub fn alerts(&self) -> &Alerts {
+        &self.inner.alerts
+    }
+
+    /// Runs that were journaled.
+    pub fn runs(&self) -> &Runs {
+        &self.inner.runs
+    }
+
+    /// Plans of inline steps.
+    pub fn inline_plans(&self) -> &InlinePlans {
+        &self.inner.inline_plans
+    }
+
+    /// Starts contexts of traces.
+    pub fn tracer(&self) -> &Tracer {
+        &self.inner.settings.tracer
+    }
+
+    /// Name of the policy of runs that name none.
+    pub fn default_policy(&self) -> &str {
+        &self.inner.settings.default_policy
+    }
+
+    /// Ends alerts that have become quiet, until the service stops.
+    pub async fn settle_alerts(&self) {
+        let mut tick = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            tick.tick().await;
+            self.alerts().settle(Instant::now());
+        }
+    }
+
+    /// Runs something and waits for its end, or (with `wait` false) until it is recorded.
+    ///
+    /// # Errors
+    /// When it was not begun, or goes on after the call's time. A run that began and failed is
+    /// `Ok`: its record says so.
+    pub async fn submit(&self, request: RunRequest) -> Result<Arc<RunRecord>, SubmitError> {
+        let settings = &self.inner.settings;
+        if settings.tasks.is_stopping() {
+            return Err(SubmitError::ShuttingDown);
+        }
+        let now = Instant::now();
+        if request.caller_deadline <= now {
+            return Err(SubmitError::DeadlinePassed);
+        }
+        let policy = self.policy_for(&request)?;
+        let permit = self.inner.admission.clone().try_acquire_owned().map_err(|_| {
+            SubmitError::QueueFull { retry_after: Duration::from_secs(1) }
+        })?;
+        let pipeline_run = matches!(request.work, Work::Pipeline(_));
+        if !pipeline_run && request.wait && request.idempotency_key.is_none() {
+            return Ok(self.unjournaled(request, policy, permit).await);
+        }
+        self.journaled(request, policy, permit).await
+    }
+
+    fn policy_for(&self, request: &RunRequest) -> Result<Arc<PolicyVersion>, SubmitError> {
+        let of_pipeline = match &request.work {
+            Work::Step { of, .. } => of.as_ref(),
+            Work::Pipeline(version) => Some(version),
+        }
+        .and_then(|version| version.planned.pipeline.policy.clone());
+        let name = request
+            .policy
+            .as_deref()
+            .or(of_pipeline.as_deref())
+            .unwrap_or(self.default_policy());
+        self.documents().policy(name).ok_or_else(|| {
+            let snapshot = self.documents().snapshot();
+            let names = snapshot.policies.keys().map(|name| &**name);
+            let nearest = crate::document::nearest(name, names).map(str::to_owned);
+            SubmitError::PolicyNotFound { name: name.to_owned(), nearest }
+        })
+    }
+
+    fn first_record(&self, request: &RunRequest, policy: &PolicyVersion) -> RunRecord {
+        let of = match &request.work {
+            Work::Step { of, .. } => of.as_ref(),
+            Work::Pipeline(version) => Some(version),
+        };
+        let run_id: Arc<str> = match &request.run_id {
+            Some(id) => id.as_str().into(),
+            None => uuid::Uuid::now_v7().to_string().into(),
+        };
+        RunRecord {
+            run_id,
+            tenant: request.tenant.clone(),
+            pipeline: of.map_or_else(|| "".into(), |version| version.name.clone()),
+            pipeline_version: of.map_or(0, |version| version.version),
+            policy: PolicyRef::clone(&policy.reference),
+            state: RunState::Running,
+            output: None,
+            steps: Vec::new(),
+            step_order: Vec::new(),
+            failure: None,
+            labels: Arc::new(labels(of, &request.labels)),
+            created: SystemTime::now(),
+            ended: None,
+            trace_id: request.trace.trace_id,
+            idempotency_key: request.idempotency_key.as_deref().map(Into::into),
+        }
+    }
+
+    /// A run that belongs to its call: dropping the call ends it, and nothing is kept.
+    async fn unjournaled(
+        &self,
+        request: RunRequest,
+        policy: Arc<PolicyVersion>,
+        _permit: OwnedSemaphorePermit,
+    ) -> Arc<RunRecord> {
+        let now = Instant::now();
+        let time = request.caller_deadline.saturating_duration_since(now);
+        let mut record = self.first_record(&request, &policy);
+        let context = self.context(&request, &record, request.caller_deadline - answer_margin(time), &policy);
+        let outcome = self
+            .execute(&request, &policy, &context, |index, report| {
+                place(&mut record, index, report);
+            })
+            .await;
+        finish(&mut record, outcome);
+        self.export(&request, &context, &record, now);
+        Arc::new(record)
+    }
+
+    async fn journaled(
+        &self,
+        request: RunRequest,
+        policy: Arc<PolicyVersion>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Arc<RunRecord>, SubmitError> {
+        let record = self.first_record(&request, &policy);
+        let run_id = record.run_id.to_string();
+        let handle = match self.inner.runs.accept(record, request.request_digest) {
+            Ok(Accepted::New(handle)) => handle,
+            Ok(Accepted::Existing(handle)) => {
+                drop(permit);
+                return self.attach(&handle, &request).await;
+            }
+            Err(Conflict::KeyReused) => return Err(SubmitError::IdempotencyKeyReused),
+            Err(Conflict::RunIdTaken) => return Err(SubmitError::RunIdTaken { run_id }),
+        };
+        let outlives = request.idempotency_key.is_some() || request.run_id.is_some() || !request.wait;
+        if !outlives {
+            let _guard = CancelOnDrop(&handle);
+            self.carry(&request, &policy, &handle, Some(request.caller_deadline)).await;
+            drop(permit);
+            return Ok(handle.record());
+        }
+        let (engine, held) = (self.clone(), handle.clone());
+        let (wait, deadline) = (request.wait, request.caller_deadline);
+        // The run belongs to the server now: a caller that goes away cancels nothing.
+        self.inner.settings.tasks.spawn(async move {
+            let _guard = CancelOnDrop(&held);
+            engine.carry(&request, &policy, &held, None).await;
+            drop(permit);
+        });
+        if wait { await_end(&handle, deadline).await } else { Ok(handle.record()) }
+    }
+
+    async fn attach(
+        &self,
+        handle: &RunHandle,
+        request: &RunRequest,
+    ) -> Result<Arc<RunRecord>, SubmitError> {
+        if request.wait {
+            await_end(handle, request.caller_deadline).await
+        } else {
+            Ok(handle.record())
+        }
+    }
+
+    /// Carries a recorded run to its end. With `caller_deadline`, the call's time bounds it too.
+    async fn carry(
+        &self,
+        request: &RunRequest,
+        policy: &PolicyVersion,
+        handle: &RunHandle,
+        caller_deadline: Option<Instant>,
+    ) {
+        let began = Instant::now();
+        let record = handle.record();
+        let own = match &request.work {
+            Work::Pipeline(version) => version.planned.pipeline.run_timeout,
+            Work::Step { .. } => None,
+        };
+        let limit = request.run_timeout.or(own).unwrap_or(self.inner.settings.run_timeout);
+        let mut answer_by = began + limit;
+        if let Some(deadline) = caller_deadline {
+            let time = deadline.saturating_duration_since(began);
+            answer_by = answer_by.min(deadline - answer_margin(time));
+        }
+        let mut context = self.context(request, &record, answer_by, policy);
+        context.events = Some(handle.events.clone());
+        context.tell(|| RunEventKind::Started(record.clone()));
+        let work = self.execute(request, policy, &context, |index, report| {
+            handle.update(|record| place(record, index, report));
+        });
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = handle.cancel.cancelled() => {
+                RunOutcome { output: None, failure: None, state: RunState::Cancelled }
+            }
+        };
+        let mut ended = RunRecord::clone(&handle.record());
+        finish(&mut ended, outcome);
+        self.export(request, &context, &ended, began);
+        handle.update(|record| *record = ended);
+        context.tell(|| RunEventKind::Ended(handle.record()));
+    }
+
+    fn context(
+        &self,
+        request: &RunRequest,
+        record: &RunRecord,
+        answer_by: Instant,
+        policy: &PolicyVersion,
+    ) -> RunContext {
+        RunContext {
+            run_id: record.run_id.clone(),
+            tenant: record.tenant.clone(),
+            pipeline: record.pipeline.clone(),
+            labels: record.labels.clone(),
+            trace: request.trace.clone(),
+            answer_by,
+            extra_calls_left: AtomicU32::new(policy.policy.execution.run_extra_calls_max),
+            events: None,
+        }
+    }
+
+    async fn execute(
+        &self,
+        request: &RunRequest,
+        policy: &PolicyVersion,
+        context: &RunContext,
+        mut finished: impl FnMut(usize, Arc<StepReport>),
+    ) -> RunOutcome {
+        let inputs = RunInputs { engine: self, run: context, policy, input: &request.input };
+        match &request.work {
+            Work::Step { planned, earlier, .. } => {
+                let report = Arc::new(run::single(&inputs, planned, earlier).await);
+                context.tell(|| RunEventKind::StepEnded(report.clone()));
+                let outcome = run::outcome_of_step(&report);
+                finished(0, report);
+                outcome
+            }
+            Work::Pipeline(version) => run::pipeline(&inputs, version, finished).await,
+        }
+    }
+
+    /// Spans of a run that ended: all of them when the trace is recorded, or when the run did not
+    /// end as it should.
+    fn export(&self, request: &RunRequest, run: &RunContext, record: &RunRecord, began: Instant) {
+        let tracer = self.tracer();
+        let wanted = run.trace.sampled || record.state != RunState::Succeeded;
+        if !tracer.enabled() || !wanted {
+            return;
+        }
+        let facts = RunFacts {
+            run_id: &record.run_id,
+            pipeline: &record.pipeline,
+            pipeline_version: record.pipeline_version,
+            policy: &record.policy,
+        };
+        let target = |name: &str| self.targets().get(name).map(|t| t.facts()).unwrap_or_default();
+        for step in &record.steps {
+            spans::export_step(tracer, &run.trace, run.trace.span_id, &facts, step, &target);
+        }
+        let call = CallFacts {
+            method: request.call.method,
+            name: request.call.name,
+            status: (request.call.status)(record),
+            state: record.state,
+            failure: record.failure.as_ref().map(|(_, failure)| failure),
+            action: record.failed_step().and_then(|s| s.last_action).map(|action| action.name()),
+            started: record.created,
+            duration: began.elapsed(),
+        };
+        spans::export_call(tracer, &run.trace, &facts, &call);
+    }
+}
+
+/// The pipeline's labels with the caller's over them.
+fn labels(
+    of: Option<&Arc<PipelineVersion>>,
+    own: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut labels = of.map(|version| version.planned.pipeline.labels.clone()).unwrap_or_default();
+    labels.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
+    labels
+}
+
+/// Puts a step's report at its place: in the order of the pipeline, which is the order of `index`.
+fn place(record: &mut RunRecord, index: usize, report: Arc<StepReport>) {
+    // Reports come as steps end; those of a pipeline carry their index in `order`.
+    let at = record.step_order.partition_point(|earlier| *earlier < index);
+    record.step_order.insert(at, index);
+    record.steps.insert(at, report);
+}
+
+fn finish(record: &mut RunRecord, outcome: RunOutcome) {
+    record.state = outcome.state;
+    record.output = outcome.output.map(Arc::new);
+    record.failure = outcome.failure;
+    record.ended = Some(SystemTime::now());
+}
+
+async fn await_end(handle: &RunHandle, deadline: Instant) -> Result<Arc<RunRecord>, SubmitError> {
+    let time = deadline.saturating_duration_since(Instant::now());
+    tokio::time::timeout(time.saturating_sub(answer_margin(time)), handle.ended())
+        .await
+        .map_err(|_| SubmitError::StillRunning { run_id: handle.record().run_id.to_string() })
+}
+
+struct CancelOnDrop<'a>(&'a RunHandle);
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        cancel_if_running(self.0);
+    }
+}

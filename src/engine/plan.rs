@@ -1,0 +1,158 @@
+//! Plans: steps with everything resolved that running them needs.
+//!
+//! A step names targets and carries a schema; a planned step holds the targets and the compiled
+//! contract. Planning happens when a document is loaded or, for a step that comes inline with a
+//! request, once per text of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::targets::{Target, Targets};
+use crate::exchange::ResponseFormat;
+use crate::output::{Contract, ContractOptions};
+use crate::pipeline::{OutputSpec, Pipeline, Step};
+
+/// A step that can be run.
+pub struct PlannedStep {
+    /// The step.
+    pub step: Step,
+    /// Its targets in order of preference; never empty.
+    pub targets: Vec<Arc<Target>>,
+    /// What its output must satisfy, compiled.
+    pub contract: Contract,
+    /// How the provider is asked to write the answer.
+    pub response_format: ResponseFormat,
+    /// Digest of the step as written, for cache keys.
+    pub digest: Vec<u8>,
+}
+
+/// A pipeline that can be run.
+pub struct PlannedPipeline {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Its steps, in the same order as in it.
+    pub steps: Vec<Arc<PlannedStep>>,
+}
+
+/// A step that cannot be run on this server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A target that does not exist.
+    #[error("there is no target `{name}`")]
+    UnknownTarget {
+        /// The name.
+        name: String,
+        /// The nearest one that exists.
+        nearest: Option<String>,
+    },
+    /// No target is named and the server has no default.
+    #[error("the step names no target and the server has no default one")]
+    NoTarget,
+    /// The contract does not compile.
+    #[error("the output contract cannot be used: {0}")]
+    Contract(String),
+}
+
+impl PlannedStep {
+    /// Resolves a step. `scope` goes into the digest: the pipeline's name and version, or nothing
+    /// for inline steps.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn new(step: Step, targets: &Targets, scope: &str) -> Result<Self, PlanError> {
+        let resolved = if step.targets.is_empty() {
+            targets.default_list().to_vec()
+        } else {
+            step.targets
+                .iter()
+                .map(|name| {
+                    targets.get(name).cloned().ok_or_else(|| PlanError::UnknownTarget {
+                        name: name.to_string(),
+                        nearest: crate::document::nearest(
+                            name,
+                            targets.iter().map(|target| &*target.name),
+                        )
+                        .map(str::to_owned),
+                    })
+                })
+                .collect::<Result<Vec<_>, _>>()?
+        };
+        if resolved.is_empty() {
+            return Err(PlanError::NoTarget);
+        }
+        let contract = contract(&step).map_err(PlanError::Contract)?;
+        let response_format = step.response_format();
+        let digest = format!("{scope}\u{0}{}", step.digest()).into_bytes();
+        Ok(Self { step, targets: resolved, contract, response_format, digest })
+    }
+}
+
+fn contract(step: &Step) -> Result<Contract, String> {
+    let options = ContractOptions::default();
+    match &step.output {
+        OutputSpec::Text { min_chars, max_chars } => Ok(Contract::text(ContractOptions {
+            chars_min: *min_chars,
+            chars_max: *max_chars,
+            ..options
+        })),
+        OutputSpec::Json { schema: Some(schema), .. } => {
+            Contract::json_schema(schema.source().clone(), options).map_err(|error| error.to_string())
+        }
+        OutputSpec::Json { schema: None, .. } => Ok(Contract::json(options)),
+    }
+}
+
+impl PlannedPipeline {
+    /// Resolves every step of a pipeline.
+    ///
+    /// # Errors
+    /// The first step that cannot be run, by name.
+    pub fn new(
+        mut pipeline: Pipeline,
+        version: u64,
+        targets: &Targets,
+    ) -> Result<Self, (Arc<str>, PlanError)> {
+        let scope = format!("{}@{version}", pipeline.name);
+        let steps = std::mem::take(&mut pipeline.steps);
+        let mut planned = Vec::with_capacity(steps.len());
+        for step in &steps {
+            let one = PlannedStep::new(step.clone(), targets, &scope)
+                .map_err(|error| (step.name.clone(), error))?;
+            planned.push(Arc::new(one));
+        }
+        pipeline.steps = steps;
+        Ok(Self { pipeline, steps: planned })
+    }
+
+    /// The step of this name.
+    pub fn step(&self, name: &str) -> Option<&Arc<PlannedStep>> {
+        self.steps.iter().find(|planned| *planned.step.name == *name)
+    }
+}
+
+/// Plans of inline steps by the bytes that they came as, so that a caller who sends the same step
+/// again and again does not pay for compiling templates and schema each time.
+#[derive(Default)]
+pub struct InlinePlans {
+    plans: Mutex<HashMap<[u8; 32], Arc<PlannedStep>>>,
+}
+
+/// Inline steps remembered. When there are more, all are forgotten at once: cheaper than order,
+/// and a caller with that many different steps has no use for the memory anyway.
+const INLINE_PLANS_MAX: usize = 512;
+
+impl InlinePlans {
+    /// The plan for these bytes, if they came before.
+    pub fn get(&self, key: &[u8; 32]) -> Option<Arc<PlannedStep>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Remembers a plan.
+    pub fn put(&self, key: [u8; 32], plan: Arc<PlannedStep>) {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() >= INLINE_PLANS_MAX {
+            plans.clear();
+        }
+        plans.insert(key, plan);
+    }
+}

@@ -1,0 +1,413 @@
+//! The way of one step: attempt, judge, decide, act, until there is an output or nothing is left.
+//!
+//! This loop does; it decides nothing. What is done about a failure comes from
+//! [`crate::policy::decide`], the same function that explains and simulates.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Engine;
+use super::act::{self, Next};
+use super::active_policy::PolicyVersion;
+use super::alerts::AlertSite;
+use super::attempt::{self, Unusable};
+use super::cache::CacheKey;
+use super::events::{Events, RunEventKind};
+use super::plan::PlannedStep;
+use super::targets::Target;
+use crate::exchange::Message;
+use crate::failure::Failure;
+use crate::journal::{DecisionRecord, DegradedBy, RunState, StepOutput, StepReport};
+use crate::pipeline::Scope;
+use crate::policy::{
+    Conditions, Decision, DegradeSource, History, Moment, RepairOffer, Site, TargetCondition,
+    Verdict, decide,
+};
+use crate::telemetry::trace::{TraceContext, new_span_id};
+
+/// What the steps of a run share.
+pub struct RunContext {
+    /// Run id.
+    pub run_id: Arc<str>,
+    /// Whose run it is.
+    pub tenant: Arc<str>,
+    /// Pipeline; empty for an inline step.
+    pub pipeline: Arc<str>,
+    /// The caller's labels.
+    pub labels: Arc<std::collections::BTreeMap<String, String>>,
+    /// Where it stands in its trace.
+    pub trace: TraceContext,
+    /// When an answer must have left.
+    pub answer_by: Instant,
+    /// Extra provider calls that the run may still make.
+    pub extra_calls_left: AtomicU32,
+    /// For those who look on.
+    pub events: Option<Arc<Events>>,
+}
+
+impl RunContext {
+    /// Tells those who look on.
+    pub fn tell(&self, kind: impl FnOnce() -> RunEventKind) {
+        if let Some(events) = &self.events {
+            events.send(kind);
+        }
+    }
+}
+
+/// What one execution of a step needs.
+pub struct StepContext<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The run.
+    pub run: &'a RunContext,
+    /// The policy in force.
+    pub policy: &'a PolicyVersion,
+    /// The step.
+    pub planned: &'a PlannedStep,
+    /// What templates see.
+    pub scope: Scope<'a>,
+    /// Element of `for_each`.
+    pub element: Option<usize>,
+}
+
+/// A step under way.
+pub(super) struct Walk<'a, 'b> {
+    pub(super) cx: &'b StepContext<'a>,
+    pub(super) report: StepReport,
+    pub(super) history: History,
+    pub(super) target: Arc<Target>,
+    pub(super) prompt: Vec<Message>,
+    /// The prompt of the next call: the step's own, or one that shows errors.
+    pub(super) next_messages: Option<Vec<Message>>,
+    pub(super) cache_key: Option<CacheKey>,
+    pub(super) until: Instant,
+    began: Instant,
+}
+
+/// Runs a step to its end. Never fails: what went wrong is in the report.
+pub async fn run(cx: &StepContext<'_>) -> StepReport {
+    let Some(mut walk) = Walk::begin(cx) else {
+        return StepReport::begun(cx.planned.step.name.clone(), cx.element, SystemTime::now());
+    };
+    cx.run.tell(|| RunEventKind::StepStarted {
+        step: cx.planned.step.name.clone(),
+        element: cx.element,
+        target: walk.target.name.clone(),
+    });
+    match cx.planned.step.messages(&cx.scope) {
+        Ok(messages) => {
+            walk.cache_key = Some(CacheKey::new(&cx.run.tenant, &cx.planned.digest, &messages));
+            walk.prompt = messages;
+            walk.go().await;
+        }
+        Err(failure) => walk.unrendered(failure),
+    }
+    walk.end()
+}
+
+/// Ends a step that cannot begin: its condition or its elements have no value. The policy has its
+/// say about it like about any failure.
+pub fn refused(cx: &StepContext<'_>, failure: Failure) -> StepReport {
+    match Walk::begin(cx) {
+        Some(mut walk) => {
+            walk.unrendered(failure);
+            walk.end()
+        }
+        None => StepReport::begun(cx.planned.step.name.clone(), cx.element, SystemTime::now()),
+    }
+}
+
+impl<'a, 'b> Walk<'a, 'b> {
+    /// `None` only for a step without targets, which planning does not let through.
+    fn begin(cx: &'b StepContext<'a>) -> Option<Self> {
+        let step = &cx.planned.step;
+        let began = Instant::now();
+        let mut report = StepReport::begun(step.name.clone(), cx.element, SystemTime::now());
+        report.span_id = new_span_id();
+        let until = match step.timeout {
+            Some(limit) => cx.run.answer_by.min(began + limit),
+            None => cx.run.answer_by,
+        };
+        Some(Self {
+            cx,
+            report,
+            history: History::default(),
+            target: cx.planned.targets.first()?.clone(),
+            prompt: Vec::new(),
+            next_messages: None,
+            cache_key: None,
+            until,
+            began,
+        })
+    }
+}
+
+impl Walk<'_, '_> {
+    async fn go(&mut self) {
+        loop {
+            let number = u32::try_from(self.report.attempts.len()).unwrap_or(u32::MAX) + 1;
+            let first = self.history.calls() == 0;
+            let messages = self.next_messages.take();
+            let messages = messages.as_deref().unwrap_or(&self.prompt);
+            let target = self.target.clone();
+            let made = attempt::make(self.cx, &target, messages, number, self.until).await;
+            let mut record = made.record;
+            if record.called {
+                self.history.record_call(&target.name);
+                self.history.record_cost(record.cost_usd);
+                if !first {
+                    let _ = self.cx.run.extra_calls_left.fetch_update(
+                        Ordering::Relaxed,
+                        Ordering::Relaxed,
+                        |left| left.checked_sub(1),
+                    );
+                }
+            }
+            match made.result {
+                Ok(output) => {
+                    self.report.attempts.push(record);
+                    self.succeed(output);
+                    return;
+                }
+                Err(unusable) => {
+                    let ended_by_caller = unusable.ended_by_caller;
+                    if !ended_by_caller {
+                        self.note(&unusable.failure);
+                    }
+                    let decision = self.decide(&unusable, number);
+                    let action = decision.verdict.action();
+                    self.history.record_decision(&decision, &target.name);
+                    let (next, decided) = act::carry_out(self, decision, unusable);
+                    self.report.last_action = action.or(self.report.last_action);
+                    record.decision = Some(decided);
+                    self.cx.run.tell(|| RunEventKind::AttemptFailed {
+                        step: self.report.step.clone(),
+                        element: self.report.element,
+                        attempt: Box::new(record.clone()),
+                    });
+                    self.report.attempts.push(record);
+                    match next {
+                        Next::Call { after } => {
+                            if !after.is_zero() {
+                                tokio::time::sleep(after).await;
+                            }
+                        }
+                        Next::Done => {
+                            self.report.ended_by_caller =
+                                ended_by_caller && self.report.failure.is_some();
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A failure before any call: the prompt does not render.
+    fn unrendered(&mut self, failure: Failure) {
+        self.note(&failure);
+        let unusable = Unusable::from(failure);
+        let decision = self.decide(&unusable, 0);
+        self.report.last_action = decision.verdict.action();
+        let (next, decided) = act::carry_out(self, decision, unusable.clone_failure());
+        if let Next::Call { .. } = next {
+            // No policy can make a call out of a prompt that does not exist.
+            self.fail(unusable.failure);
+        }
+        self.report.decision = Some(decided);
+    }
+
+    fn decide(&self, unusable: &Unusable, attempt: u32) -> Decision {
+        let now = Instant::now();
+        let conditions = self.target_conditions(now);
+        let conditions = Conditions {
+            max_attempts: self.cx.planned.step.max_attempts.unwrap_or(u32::MAX),
+            run_extra_calls_left: self.cx.run.extra_calls_left.load(Ordering::Relaxed),
+            max_cost_usd: self.cx.planned.step.max_cost_usd,
+            targets: &conditions,
+            step_targets: self.cx.planned.targets.len(),
+            reprompt_budget: true,
+            repair: unusable.offer.as_ref().and_then(repair_offer),
+            cache_age: self.cache_stored().map(|stored| now.duration_since(stored)),
+            step_template: self.cx.planned.step.template_output.is_some(),
+            partial: false,
+        };
+        let site = Site {
+            pipeline: Some(&*self.cx.run.pipeline).filter(|name| !name.is_empty()),
+            step: &self.cx.planned.step.name,
+            target: &self.target.name,
+            attempt,
+            labels: &self.cx.run.labels,
+        };
+        let moment = Moment {
+            remaining: self.until.saturating_duration_since(now),
+            dice: rand::random::<f64>(),
+        };
+        decide(
+            &self.cx.policy.policy,
+            &unusable.failure,
+            &site,
+            &self.history,
+            moment,
+            &conditions,
+        )
+    }
+
+    /// The step's own targets first, then every other one that a policy may name.
+    fn target_conditions(&self, now: Instant) -> Vec<TargetCondition<'_>> {
+        let own = &self.cx.planned.targets;
+        let others = self
+            .cx
+            .engine
+            .targets()
+            .iter()
+            .filter(|target| !own.iter().any(|mine| mine.name == target.name));
+        own.iter()
+            .chain(others)
+            .map(|target| {
+                let (admits_in, refusal) = target.gate.outlook(now);
+                TargetCondition {
+                    name: &target.name,
+                    admits_in,
+                    refusal,
+                    retry_budget: true,
+                    context_window: target.context_window,
+                    likely_duration: None,
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn cache_stored(&self) -> Option<Instant> {
+        self.cache_key.as_ref().and_then(|key| self.cx.engine.cache().stored_at(key))
+    }
+
+    /// Counts a failure for alerts.
+    fn note(&mut self, failure: &Failure) {
+        self.history.record_failure(&self.target.name, failure);
+        let alerts = &self.cx.policy.policy.alerts;
+        let site = self.alert_site(failure);
+        let threshold = alerts.threshold(failure.domain());
+        self.cx.engine.alerts().count(&site, threshold, alerts.window, Instant::now());
+    }
+
+    pub(super) fn raise_alert(&self, failure: &Failure) {
+        let window = self.cx.policy.policy.alerts.window;
+        self.cx.engine.alerts().raise(&self.alert_site(failure), window, Instant::now());
+    }
+
+    fn alert_site(&self, failure: &Failure) -> AlertSite<'_> {
+        AlertSite {
+            policy: &self.cx.policy.reference.name,
+            domain: failure.domain(),
+            cause: failure.cause,
+            pipeline: &self.cx.run.pipeline,
+            step: &self.cx.planned.step.name,
+            target: &self.target.name,
+        }
+    }
+
+    /// The step has an output that came from the asked model in full.
+    pub(super) fn succeed(&mut self, output: StepOutput) {
+        if let Some(key) = self.cache_key
+            && output.tool_calls.is_empty()
+        {
+            self.cx.engine.cache().put(key, &output);
+        }
+        self.report.target = Some(self.target.name.clone());
+        self.report.output = Some(output);
+        self.report.state = RunState::Succeeded;
+    }
+
+    /// The step has an output that is less than asked for.
+    pub(super) fn degrade(&mut self, output: StepOutput, by: DegradedBy) {
+        self.report.output = Some(output);
+        self.report.degraded = Some(by);
+        self.report.state = RunState::Degraded;
+    }
+
+    /// The step has failed.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.report.target = Some(self.target.name.clone());
+        self.report.failure = Some(failure);
+        self.report.state = RunState::Failed;
+    }
+
+    fn end(mut self) -> StepReport {
+        self.report.duration = self.began.elapsed();
+        self.report
+    }
+}
+
+impl Unusable {
+    fn clone_failure(&self) -> Self {
+        Self::from(self.failure.clone())
+    }
+}
+
+fn repair_offer(checked: &crate::output::Checked) -> Option<RepairOffer> {
+    use crate::output::Verdict as Checked;
+    match checked.verdict {
+        Checked::Repaired => Some(RepairOffer::Lossless),
+        Checked::Lossy => Some(RepairOffer::Lossy),
+        Checked::Clean | Checked::Failed => None,
+    }
+}
+
+/// A decision as it is kept.
+pub(super) fn record_of(decision: &Decision) -> DecisionRecord {
+    let (wait, next_target) = match &decision.verdict {
+        Verdict::Retry { after } => (*after, None),
+        Verdict::Fallback { target } => (Duration::ZERO, Some(target.clone())),
+        Verdict::Repair { .. }
+        | Verdict::Reprompt
+        | Verdict::Cache { .. }
+        | Verdict::Template { .. }
+        | Verdict::AcceptPartial { .. }
+        | Verdict::Degrade { .. }
+        | Verdict::Reject { .. }
+        | Verdict::Halt
+        | Verdict::Exhausted => (Duration::ZERO, None),
+    };
+    DecisionRecord {
+        action: decision.verdict.action(),
+        rule: decision.rule.clone(),
+        rung: decision.rung,
+        skipped: decision.skipped.clone(),
+        wait,
+        next_target,
+    }
+}
+
+/// What a degraded source is called in records.
+pub(super) fn degraded_by(source: DegradeSource) -> DegradedBy {
+    match source {
+        DegradeSource::Partial => DegradedBy::Partial,
+        DegradeSource::Cache => DegradedBy::Cache,
+        DegradeSource::Template => DegradedBy::Template,
+    }
+}
+
+/// A fixed output as a step's output: text for a text contract, else JSON.
+pub(super) fn fixed_output(planned: &PlannedStep, value: &Arc<Value>) -> StepOutput {
+    use crate::journal::{OutputBody, OutputVerdict};
+    use crate::pipeline::OutputSpec;
+    let body = match (&planned.step.output, &**value) {
+        (OutputSpec::Text { .. }, Value::String(text)) => OutputBody::Text(text.as_str().into()),
+        (OutputSpec::Text { .. }, other) => OutputBody::Text(other.to_string().into()),
+        (OutputSpec::Json { .. }, other) => {
+            OutputBody::Json { text: other.to_string().into(), value: value.clone() }
+        }
+    };
+    StepOutput {
+        body,
+        tool_calls: Vec::new(),
+        verdict: OutputVerdict::Clean,
+        changes: Vec::new(),
+        warnings: Vec::new(),
+    }
+}

@@ -1,0 +1,111 @@
+//! What a step's output must be, compiled once and shared by every attempt.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::schema::{Schema, SchemaError};
+
+/// The options of a contract beside its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContractOptions {
+    /// Values are not coerced to the schema: the JSON must satisfy it as the model wrote it.
+    pub strict_schema_mode: bool,
+    /// Code fences may be taken off. Without it a fenced reply is malformed.
+    pub strip_fences: bool,
+    /// Fewest characters that the text may have.
+    pub chars_min: Option<usize>,
+    /// Most characters that the text may have.
+    pub chars_max: Option<usize>,
+    /// An empty text is a good answer (text contracts only).
+    pub allow_empty: bool,
+}
+
+impl Default for ContractOptions {
+    fn default() -> Self {
+        Self {
+            strict_schema_mode: false,
+            strip_fences: true,
+            chars_min: None,
+            chars_max: None,
+            allow_empty: false,
+        }
+    }
+}
+
+/// What a step's output must be. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Contract {
+    shape: Shape,
+    options: ContractOptions,
+}
+
+/// Text, any JSON, or JSON with a schema.
+#[derive(Debug, Clone)]
+pub(super) enum Shape {
+    Text,
+    Json(Option<Schema>),
+}
+
+impl Contract {
+    /// Free text.
+    pub fn text(options: ContractOptions) -> Self {
+        Self {
+            shape: Shape::Text,
+            options,
+        }
+    }
+
+    /// Any JSON value.
+    pub fn json(options: ContractOptions) -> Self {
+        Self {
+            shape: Shape::Json(None),
+            options,
+        }
+    }
+
+    /// JSON that satisfies `schema` (2020-12, or the draft that its `$schema` names).
+    pub fn json_schema(schema: Arc<Value>, options: ContractOptions) -> Result<Self, SchemaError> {
+        Ok(Self {
+            shape: Shape::Json(Some(Schema::compile(schema)?)),
+            options,
+        })
+    }
+
+    /// The options.
+    pub fn options(&self) -> &ContractOptions {
+        &self.options
+    }
+
+    /// The schema as it was written, where there is one.
+    pub fn schema_document(&self) -> Option<&Value> {
+        self.schema().map(Schema::document)
+    }
+
+    /// Whether JSON is asked for.
+    pub fn wants_json(&self) -> bool {
+        matches!(self.shape, Shape::Json(_))
+    }
+
+    pub(super) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    pub(super) fn schema(&self) -> Option<&Schema> {
+        match &self.shape {
+            Shape::Text => None,
+            Shape::Json(schema) => schema.as_ref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contract_can_be_shared() {
+        fn shared<T: Send + Sync + Clone>() {}
+        shared::<Contract>();
+    }
+}

@@ -1,0 +1,41 @@
+//! The output contract of a step, and how a broken output is recovered.
+//!
+//! Two to five in a hundred model calls succeed and are useless. [`check`] holds a reply's text
+//! against its [`Contract`] and says what it is worth, in one of four verdicts that are never
+//! mixed up: *clean* (as the model wrote it), *repaired* (only what leaves one reading was
+//! changed), *lossy* (a value is there, but something was cut, dropped, picked or guessed) and
+//! *failed*. Every change is named with its place; a value is never completed, rounded, clamped
+//! or made up.
+//!
+//! The trap that all of this avoids: text that was cut off and text that lacks a bracket are the
+//! same text. So whatever had to be closed is lossy, always, and only the caller's policy may
+//! accept it.
+//!
+//! All of it is pure and total, linear in the length of the text (a step budget bounds the work
+//! of every guess), without recursion over the input, and silent about values: no type here
+//! prints what the model wrote.
+
+mod contract;
+mod change;
+mod check;
+mod schema;
+mod strict;
+mod recover;
+mod fence;
+mod reasoning;
+mod prepare;
+mod extract;
+mod reader;
+mod budget;
+mod choose;
+mod coerce;
+mod decode;
+mod prune;
+mod fallback;
+
+pub use change::{Change, ChangeKind, Changes, Place};
+pub use check::{Checked, Verdict, check};
+pub use contract::{Contract, ContractOptions};
+pub use fence::strip_fences;
+pub use schema::{SchemaError, VIOLATIONS_MAX};
+pub use strict::DEPTH_MAX;

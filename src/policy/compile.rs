@@ -1,0 +1,154 @@
+//! From a policy document to a policy that cannot be wrong.
+//!
+//! Every mistake is reported at once, each at its place. What the schema of the document can say
+//! is found by its [`Shape`](crate::document::Shape); a document with such mistakes is still read
+//! as far as it goes, so that the author of two mistakes is told of both.
+
+mod exceptions;
+mod overrides;
+mod report;
+mod routing;
+mod salvage;
+mod sections;
+
+use std::sync::LazyLock;
+
+use report::Report;
+
+use super::document::{PolicyBody, SHAPE};
+use super::{Action, Policy};
+use crate::document::{Document, Problem, Problems};
+
+/// What a policy is checked against.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Names of the server's targets; absent where no server is known, as in an editor.
+    pub targets: Option<&'a [String]>,
+    /// Actions that this version carries out. A policy that names another is refused.
+    pub carried_out: &'a [Action],
+}
+
+impl Default for Known<'_> {
+    /// Any target, every action.
+    fn default() -> Self {
+        Self { targets: None, carried_out: Action::ALL }
+    }
+}
+
+/// The text of the default policy.
+pub const DEFAULT_TEXT: &str = include_str!("../../config/policies/default.yaml");
+
+/// The default policy as written; its routing answers what other policies leave out.
+static DEFAULT_BODY: LazyLock<PolicyBody> = LazyLock::new(|| {
+    let body = Document::parse("default.yaml", DEFAULT_TEXT)
+        .ok()
+        .and_then(|document| SHAPE.read(&document).ok())
+        .and_then(|document| document.policy);
+    // A test reads the embedded text; an empty body would route nothing and be noticed there.
+    body.unwrap_or_default()
+});
+
+/// Compiles a policy.
+///
+/// # Errors
+/// Every mistake in reading order, warnings included, when one of them refuses the document. With
+/// warnings only, the policy comes with them.
+pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Policy, Problems), Problems> {
+    let expanded;
+    let document = match salvage::without_dotted_keys(document) {
+        Ok(None) => document,
+        Ok(Some(document)) => {
+            expanded = document;
+            &expanded
+        }
+        Err(problem) => return Err(Problems(vec![problem])),
+    };
+    let mut problems = Problems::default();
+    let mut pruned = Vec::new();
+    let raw = match SHAPE.read(document) {
+        Ok(raw) => raw,
+        Err(mistakes) => {
+            let rest = salvage::without(document, &mistakes);
+            let raw = SHAPE.read(&rest);
+            pruned = mistakes.0.iter().map(|problem| problem.path.clone()).collect();
+            problems = mistakes;
+            match raw {
+                Ok(raw) => raw,
+                Err(_) => return Err(problems.sorted()),
+            }
+        }
+    };
+    let (key, body) = match (raw.policy, raw.llm_pipeline) {
+        (Some(body), None) => ("policy", body),
+        (None, Some(body)) => ("llm_pipeline", body),
+        (Some(_), Some(_)) => {
+            let at = document.position_of_key("/llm_pipeline");
+            let message = "`policy` and `llm_pipeline` are two names for the same key";
+            problems.push(
+                Problem::error("/llm_pipeline", at, message).suggest(Some("keep one of them")),
+            );
+            return Err(problems.sorted());
+        }
+        (None, None) => {
+            if problems.usable() {
+                let at = document.root.position;
+                let problem = Problem::error("", at, "there is no policy in this document");
+                problems.push(problem.suggest(Some("write it under the key `policy`")));
+            }
+            return Err(problems.sorted());
+        }
+    };
+    let mut report = Report::new(document, format!("/{key}"));
+    let policy = policy(&body, known, &mut report);
+    // What was left out to read the rest must not be missed by the checks of the rest.
+    let own = report.problems.0.into_iter().filter(|problem| {
+        !pruned.iter().any(|path| path.starts_with(&format!("{}/", problem.path)))
+    });
+    problems.0.extend(own);
+    let problems = problems.sorted();
+    if problems.usable() { Ok((policy, problems)) } else { Err(problems) }
+}
+
+/// The policy that a body gives; mistakes go to the report, and what is wrong gets its default.
+fn policy(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> Policy {
+    let execution = sections::execution(body, report);
+    let validation = sections::validation(body);
+    let cache = sections::cache(body);
+    let context = routing::Context {
+        known,
+        execution: &execution,
+        validation: &validation,
+        cache: &cache,
+        body,
+    };
+    let routing = routing::routing(&context, &DEFAULT_BODY, report);
+    Policy {
+        routing,
+        alerts: sections::alerts(body, &DEFAULT_BODY, report),
+        observability: sections::observability(body),
+        redaction: sections::redaction(body, report),
+        breaker: sections::breaker(body, report),
+        retry_budget: sections::budget(body.retry_budget.as_ref(), "retry_budget", report),
+        reprompt_budget: sections::budget(body.reprompt_budget.as_ref(), "reprompt_budget", report),
+        hedge: sections::hedge(body, known, report),
+        execution,
+        validation,
+        cache,
+    }
+}
+
+/// The default policy, less the actions that are not carried out. The text is part of the program
+/// and a test compiles it, so that this cannot fail.
+pub(super) fn built_in(carried_out: &[Action]) -> Policy {
+    let mut report = Report::unheard();
+    let known = Known { targets: None, carried_out };
+    let body = PolicyBody { routing: None, ..DEFAULT_BODY.clone() };
+    let mut built_in = policy(&body, &known, &mut report);
+    built_in.routing = built_in.routing.renamed(|rule| {
+        rule.strip_prefix(routing::INHERITED).map_or_else(|| rule.into(), Into::into)
+    });
+    built_in
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Where the checks put what they find.
+
+use crate::document::{Document, Position, Problem, Problems, nearest};
+
+/// Collects problems of one document. Paths are relative to the policy's own key.
+pub(super) struct Report<'a> {
+    document: Option<&'a Document>,
+    root: String,
+    pub(super) problems: Problems,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(document: &'a Document, root: String) -> Self {
+        Self { document: Some(document), root, problems: Problems::default() }
+    }
+
+    /// For what is part of the program: its mistakes have no place and no reader.
+    pub(super) fn unheard() -> Self {
+        Self { document: None, root: String::new(), problems: Problems::default() }
+    }
+
+    fn position_of(&self, path: &str) -> Position {
+        self.document.map_or(Position::START, |document| document.position_of(path))
+    }
+
+    pub(super) fn error(
+        &mut self,
+        path: &str,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        let path = format!("{}{path}", self.root);
+        let at = self.position_of(&path);
+        self.problems.push(Problem::error(path, at, message).suggest(suggestion));
+    }
+
+    /// An error about a key rather than its value.
+    pub(super) fn key_error(
+        &mut self,
+        path: &str,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        let path = format!("{}{path}", self.root);
+        let at = self.document.map_or(Position::START, |document| document.position_of_key(&path));
+        self.problems.push(Problem::error(path, at, message).suggest(suggestion));
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        path: &str,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        let path = format!("{}{path}", self.root);
+        let at = self.position_of(&path);
+        self.problems.push(Problem::warning(path, at, message).suggest(suggestion));
+    }
+
+    /// An error inside a text value, at a line and column of that text. Only where the text stands
+    /// in the document as it is can its own place be told; elsewhere the value's place is.
+    pub(super) fn error_within(
+        &mut self,
+        path: &str,
+        text: &str,
+        (line, column): (u32, u32),
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        let path = format!("{}{path}", self.root);
+        let mut at = self.position_of(&path);
+        if let Some(quote) = self.quote_before(at, text)
+            && line == 1
+        {
+            at.column += quote + column.saturating_sub(1);
+        }
+        self.problems.push(Problem::error(path, at, message).suggest(suggestion));
+    }
+
+    /// Width of the quote before a text that stands at this place on one line.
+    fn quote_before(&self, at: Position, text: &str) -> Option<u32> {
+        let line = self.document?.text.lines().nth(at.line.checked_sub(1)? as usize)?;
+        let start = line.char_indices().nth(at.column.checked_sub(1)? as usize)?.0;
+        let rest = &line[start..];
+        if rest.starts_with(text) {
+            Some(0)
+        } else {
+            rest.strip_prefix(['"', '\'']).is_some_and(|rest| rest.starts_with(text)).then_some(1)
+        }
+    }
+}
+
+/// "did you mean …?", or the whole list where it is short enough to be of use.
+pub(super) fn suggestion<'a>(
+    word: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> Option<String> {
+    if let Some(near) = nearest(word, known.clone()) {
+        return Some(format!("did you mean `{near}`?"));
+    }
+    let list: Vec<&str> = known.take(13).collect();
+    (1..=12).contains(&list.len()).then(|| format!("known here: {}", list.join(", ")))
+}

@@ -1,0 +1,139 @@
+//! The sections of a policy that hold figures and switches only.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::document::DurationText;
+
+/// How outputs are judged.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidationSection {
+    /// Strip Markdown fences around an output before it is judged; true if absent.
+    pub strip_markdown_fences: Option<bool>,
+    /// Most characters of a preview in a log or an error; 200 if absent.
+    #[schemars(range(max = 100_000))]
+    pub max_content_preview_length: Option<u32>,
+    /// Refuse an output with fields that its schema does not name; false if absent.
+    pub strict_schema_mode: Option<bool>,
+    /// Let the fields that hold stand in for a whole output; true if absent.
+    pub allow_partial_matches: Option<bool>,
+}
+
+/// When a target's breaker opens and closes.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerSection {
+    /// Rates are taken over the calls of this long; 30 s if absent.
+    pub window: Option<DurationText>,
+    /// Buckets that the window moves by; 10 if absent.
+    #[schemars(range(min = 1, max = 100))]
+    pub buckets: Option<u32>,
+    /// Rates are taken over this many calls instead of a time.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub window_calls: Option<u32>,
+    /// Fewer calls than this give no rate; 10 if absent.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub min_calls: Option<u32>,
+    /// Opens at this share of failures; 0.5 if absent.
+    #[schemars(range(min = 0, max = 1))]
+    pub failure_rate: Option<f64>,
+    /// Opens at this many failures in a row; 5 if absent, 0 for never.
+    #[schemars(range(max = 100_000))]
+    pub consecutive_failures: Option<u32>,
+    /// A call that takes longer is slow.
+    pub slow_call: Option<DurationText>,
+    /// Opens at this share of slow calls; 1 if absent.
+    #[schemars(range(min = 0, max = 1))]
+    pub slow_call_rate: Option<f64>,
+    /// Time that it stays open the first time; 5 s if absent.
+    pub open: Option<DurationText>,
+    /// Growth of that time with each trip in a row; 2 if absent.
+    #[schemars(range(min = 1, max = 100))]
+    pub open_factor: Option<f64>,
+    /// Longest time that it stays open; 60 s if absent.
+    pub open_max: Option<DurationText>,
+    /// Share by which that time is spread; 0.2 if absent.
+    #[schemars(range(min = 0, max = 1))]
+    pub open_jitter: Option<f64>,
+    /// Probes at once while half-open; 1 if absent.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub probes: Option<u32>,
+    /// Successful probes in a row that close it; 2 if absent.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub successes: Option<u32>,
+    /// Limit of a probe; the attempt's limit if absent.
+    pub probe_timeout: Option<DurationText>,
+}
+
+/// Extra calls that a target takes, as a share of its fresh ones.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetSection {
+    /// Extra calls per fresh call; 0.2 if absent.
+    #[schemars(range(min = 0, max = 100))]
+    pub ratio: Option<f64>,
+    /// Extra calls a second that are always allowed; 0.2 if absent.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub floor_per_second: Option<f64>,
+    /// What the share is taken over; 30 s if absent.
+    pub window: Option<DurationText>,
+}
+
+/// Last good outputs as a source of degraded answers.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSection {
+    /// Keep last good outputs, and answer with them where a rung says so; true if absent.
+    pub enabled: Option<bool>,
+    /// Oldest entry that is good enough; one day if absent.
+    pub max_age: Option<DurationText>,
+}
+
+/// A second attempt beside a slow first one.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HedgeSection {
+    /// False if absent: hedging pays twice.
+    pub enabled: Option<bool>,
+    /// An attempt without an answer after this long is hedged; 5 s if absent.
+    pub after: Option<DurationText>,
+    /// Targets for the second attempt; the step's own list if absent.
+    #[schemars(length(max = 64))]
+    pub targets: Option<Vec<String>>,
+}
+
+/// When operators are told. The thresholds stand with the domains in `routing`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertsSection {
+    /// Failures are counted over this time; 5 minutes if absent.
+    pub window: Option<DurationText>,
+    /// An alert resolves when no failure of its domain came for this long; 10 minutes if absent.
+    pub resolve_after: Option<DurationText>,
+}
+
+/// What is cut out of previews.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedactionSection {
+    /// Names of JSON fields whose values are cut out, wherever they stand.
+    #[schemars(length(max = 1_000))]
+    pub fields: Option<Vec<String>>,
+    /// Regular expressions of texts that are cut out.
+    #[schemars(length(max = 100))]
+    pub patterns: Option<Vec<String>>,
+}
+
+/// What is shown of runs.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObservabilitySection {
+    /// Record failures and decisions on spans; true if absent.
+    pub trace_errors: Option<bool>,
+    /// Write full payloads to the audit log; works only where the server allows it.
+    pub log_raw_payloads: Option<bool>,
+    /// Prefix of metric names; `llm.pipeline` if absent.
+    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*)*$"))]
+    pub metrics_prefix: Option<String>,
+}

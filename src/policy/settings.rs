@@ -1,0 +1,259 @@
+//! The sections of a compiled policy beside its routing: plain figures, checked and with their
+//! defaults filled in. FAULTS.md section 1 says where the defaults come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::failure::{FailureCause, FailureDomain};
+use crate::resilience::backoff::Backoff;
+
+/// How far recovery may go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Execution {
+    /// Provider calls of one step, the first included.
+    pub max_attempts: u32,
+    /// Provider calls of one run beyond the first of each step and element.
+    pub run_extra_calls_max: u32,
+    /// Waits of retry rungs that say nothing else.
+    pub backoff: Backoff,
+    /// First waits of causes that differ from `backoff.base`.
+    pub backoff_bases: BTreeMap<FailureCause, Duration>,
+    /// A longer hint, or a longer time until the target admits again, is not waited for.
+    pub hint_limit: Duration,
+    /// The share of a hint that jitter may add to it.
+    pub hint_spread: f64,
+    /// No further provider call once a step has cost this much.
+    pub max_cost_usd: Option<f64>,
+    /// Limit of a whole attempt, where the target sets none.
+    pub attempt_timeout: Option<Duration>,
+    /// What to do when every target of a step is refused.
+    pub when_all_refuse: WhenAllRefuse,
+}
+
+impl Execution {
+    /// The backoff of a retry rung that says nothing else, for this cause.
+    pub fn backoff_for(&self, cause: FailureCause) -> Backoff {
+        let base = self.backoff_bases.get(&cause).copied().unwrap_or(self.backoff.base);
+        Backoff { base: base.min(self.backoff.max), ..self.backoff }
+    }
+}
+
+/// What to do when every target of a step is refused by breaker or cool-down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenAllRefuse {
+    /// Fail at once, with the time of the earliest reopening.
+    #[default]
+    FailFast,
+    /// Call the one that reopens first, and mark the attempt as such.
+    LeastBad,
+}
+
+/// How outputs are judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validation {
+    /// Strip Markdown fences around an output before it is judged.
+    pub strip_markdown_fences: bool,
+    /// Most characters of a preview in a log or an error.
+    pub max_content_preview_length: u32,
+    /// Refuse an output with fields that its schema does not name.
+    pub strict_schema_mode: bool,
+    /// Let the fields that hold stand in for a whole output. Without it neither `accept_partial`
+    /// nor `alert_and_degrade` answers with a part.
+    pub allow_partial_matches: bool,
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self {
+            strip_markdown_fences: true,
+            max_content_preview_length: 200,
+            strict_schema_mode: false,
+            allow_partial_matches: true,
+        }
+    }
+}
+
+/// When operators are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alerts {
+    /// Failures are counted over this time.
+    pub window: Duration,
+    /// An alert resolves when no failure of its domain came for this long.
+    pub resolve_after: Duration,
+    thresholds: [u32; FailureDomain::ALL.len()],
+}
+
+impl Alerts {
+    /// Failures of a domain within the window that raise its alert.
+    pub const fn threshold(&self, domain: FailureDomain) -> u32 {
+        self.thresholds[domain as usize]
+    }
+
+    pub(super) const fn set_threshold(&mut self, domain: FailureDomain, failures: u32) {
+        self.thresholds[domain as usize] = failures;
+    }
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(300),
+            resolve_after: Duration::from_secs(600),
+            thresholds: [3, 1, 5, 1],
+        }
+    }
+}
+
+/// Last good outputs as a source of degraded answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// Keep last good outputs, and answer with them where a rung says so.
+    pub enabled: bool,
+    /// Oldest entry that is good enough.
+    pub max_age: Duration,
+}
+
+impl Default for CachePolicy {
+    fn default() -> Self {
+        Self { enabled: true, max_age: Duration::from_secs(86_400) }
+    }
+}
+
+/// What is shown of runs under this policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observability {
+    /// Record failures and decisions on spans.
+    pub trace_errors: bool,
+    /// Write full payloads to the audit log; works only where the server allows it.
+    pub log_raw_payloads: bool,
+    /// Prefix of metric names.
+    pub metrics_prefix: Arc<str>,
+}
+
+impl Default for Observability {
+    fn default() -> Self {
+        Self {
+            trace_errors: true,
+            log_raw_payloads: false,
+            metrics_prefix: Arc::from("llm.pipeline"),
+        }
+    }
+}
+
+/// What is cut out of previews.
+#[derive(Debug, Clone, Default)]
+pub struct Redaction {
+    /// Names of JSON fields whose values are cut out, wherever they stand.
+    pub fields: Vec<Arc<str>>,
+    /// Texts that are cut out.
+    pub patterns: Vec<regex::Regex>,
+}
+
+impl PartialEq for Redaction {
+    fn eq(&self, other: &Self) -> bool {
+        let texts = |all: &[regex::Regex]| {
+            all.iter().map(|one| one.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        self.fields == other.fields && texts(&self.patterns) == texts(&other.patterns)
+    }
+}
+
+/// Figures of the breaker of each target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerSettings {
+    /// What the rates are taken over.
+    pub window: BreakerWindow,
+    /// Fewer calls in the window than this give no rate.
+    pub min_calls: u32,
+    /// Opens at this share of failures, 0 to 1.
+    pub failure_rate: f64,
+    /// Opens at this many failures in a row.
+    pub consecutive_failures: Option<u32>,
+    /// A call that takes longer is slow.
+    pub slow_call: Option<Duration>,
+    /// Opens at this share of slow calls, 0 to 1.
+    pub slow_call_rate: f64,
+    /// Time that it stays open the first time.
+    pub open: Duration,
+    /// Growth of that time with each trip in a row, at least 1.
+    pub open_factor: f64,
+    /// Longest time that it stays open.
+    pub open_max: Duration,
+    /// Share by which that time is spread.
+    pub open_jitter: f64,
+    /// Probes at once while half-open.
+    pub probes: u32,
+    /// Successful probes in a row that close it.
+    pub successes: u32,
+    /// Limit of a probe; the attempt's limit if absent.
+    pub probe_timeout: Option<Duration>,
+}
+
+/// What a breaker's rates are taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerWindow {
+    /// The calls of the last `span`, in so many buckets.
+    Time {
+        /// How far it reaches back.
+        span: Duration,
+        /// Buckets that it moves by.
+        buckets: u32,
+    },
+    /// The last so many calls.
+    Count(u32),
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self {
+            window: BreakerWindow::Time { span: Duration::from_secs(30), buckets: 10 },
+            min_calls: 10,
+            failure_rate: 0.5,
+            consecutive_failures: Some(5),
+            slow_call: None,
+            slow_call_rate: 1.0,
+            open: Duration::from_secs(5),
+            open_factor: 2.0,
+            open_max: Duration::from_secs(60),
+            open_jitter: 0.2,
+            probes: 1,
+            successes: 2,
+            probe_timeout: None,
+        }
+    }
+}
+
+/// How many extra calls a target takes, as a share of its fresh ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BudgetSettings {
+    /// Extra calls per fresh call.
+    pub ratio: f64,
+    /// Extra calls a second that are always allowed.
+    pub floor_per_second: f64,
+    /// What the share is taken over.
+    pub window: Duration,
+}
+
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        Self { ratio: 0.2, floor_per_second: 0.2, window: Duration::from_secs(30) }
+    }
+}
+
+/// A second attempt beside a slow first one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HedgeSettings {
+    /// Off by default: it pays twice.
+    pub enabled: bool,
+    /// An attempt without an answer after this long is hedged.
+    pub after: Duration,
+    /// Targets for the second attempt; empty for the step's own list.
+    pub targets: Vec<Arc<str>>,
+}
+
+impl Default for HedgeSettings {
+    fn default() -> Self {
+        Self { enabled: false, after: Duration::from_secs(5), targets: Vec::new() }
+    }
+}

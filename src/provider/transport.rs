@@ -1,0 +1,251 @@
+//! The one place that speaks HTTP to providers, and the only user of `reqwest`.
+//!
+//! What the client library does by itself is switched off, because each of it has hurt somebody:
+//! redirects (they re-send `x-api-key` to another origin), system proxies, the referer, and silent
+//! retries (every attempt is ours to count). It has no time-outs by default; every call here has a
+//! deadline.
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Request, Response, Url};
+use tokio::time::{Instant, timeout_at};
+
+use super::Dialect;
+use crate::exchange::{BodyEnd, HttpResponse, Outcome, TransportFault};
+
+/// Which HTTP versions are spoken to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HttpVersions {
+    /// HTTP/2 where TLS negotiation offers it, else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/2 without asking.
+    Http2Only,
+    /// HTTP/1.1 only.
+    Http1Only,
+}
+
+/// What an [`Endpoint`] is made of. All of it is server configuration; nothing here can come from
+/// a request or a policy.
+pub struct EndpointSettings<'a> {
+    /// How its API is spoken.
+    pub dialect: &'static dyn Dialect,
+    /// Base URL, without a trailing slash.
+    pub base_url: &'a str,
+    /// The provider's name of the model.
+    pub model: &'a str,
+    /// Path instead of the dialect's own.
+    pub path: Option<&'a str>,
+    /// Query parameters laid on the path.
+    pub query: &'a [(String, String)],
+    /// Headers of every call, the credential among them (marked sensitive).
+    pub headers: HeaderMap,
+    /// Longest time to make a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// HTTP versions.
+    pub versions: HttpVersions,
+    /// Largest response body in bytes, after decompression.
+    pub response_bytes_max: usize,
+    /// Idle connections kept.
+    pub idle_connections_max: usize,
+}
+
+/// An endpoint that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// Base URL, path and query together are no URL.
+    #[error("base URL and path are not a URL: {0}")]
+    Url(String),
+    /// The HTTP client could not be set up.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A target's address with the connections to it. Cheap to clone.
+#[derive(Clone)]
+pub struct Endpoint {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    unary: Url,
+    stream: Url,
+    headers: HeaderMap,
+    response_bytes_max: usize,
+}
+
+impl Endpoint {
+    /// Sets up the client; makes no connection yet.
+    ///
+    /// # Errors
+    /// See [`EndpointError`].
+    pub fn new(settings: EndpointSettings<'_>) -> Result<Self, EndpointError> {
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .connect_timeout(settings.connect_timeout)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(60))
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_keep_alive_timeout(Duration::from_secs(20))
+            .http2_adaptive_window(true)
+            .http2_max_header_list_size(64 * 1024)
+            .pool_idle_timeout(Duration::from_secs(90))
+            .pool_max_idle_per_host(settings.idle_connections_max);
+        let client = match settings.versions {
+            HttpVersions::Auto => client,
+            HttpVersions::Http2Only => client.http2_prior_knowledge(),
+            HttpVersions::Http1Only => client.http1_only(),
+        };
+        let mut headers = settings.headers;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in settings.dialect.fixed_headers() {
+            headers
+                .entry(HeaderName::from_static(name))
+                .or_insert(HeaderValue::from_static(value));
+        }
+        let url = |stream: bool| {
+            let own = settings.dialect.path(settings.model, stream);
+            let path = settings.path.unwrap_or(&own);
+            let mut url = Url::parse(&format!("{}{path}", settings.base_url))
+                .map_err(|error| EndpointError::Url(error.to_string()))?;
+            if !settings.query.is_empty() {
+                url.query_pairs_mut().extend_pairs(settings.query);
+            }
+            Ok::<_, EndpointError>(url)
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                client: client.build().map_err(EndpointError::Client)?,
+                unary: url(false)?,
+                stream: url(true)?,
+                headers,
+                response_bytes_max: settings.response_bytes_max,
+            }),
+        })
+    }
+
+    /// Host and port, for spans.
+    pub fn server(&self) -> (&str, u16) {
+        let url = &self.inner.unary;
+        (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0))
+    }
+
+    /// Makes one call and reads the whole answer, ending at the deadline at the latest. Dropping
+    /// the future drops the connection's use at once.
+    pub async fn call(&self, call: Call) -> Outcome {
+        let inner = &*self.inner;
+        let url = if call.stream { &inner.stream } else { &inner.unary };
+        let mut request = Request::new(Method::POST, url.clone());
+        request.headers_mut().clone_from(&inner.headers);
+        if let Some(traceparent) = call.traceparent {
+            request.headers_mut().insert(HeaderName::from_static("traceparent"), traceparent);
+        }
+        *request.body_mut() = Some(call.body.into());
+        let response = match timeout_at(call.deadline, inner.client.execute(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Outcome::Fault(fault(&error)),
+            Err(_) => return Outcome::Fault(TransportFault::RequestTimeout),
+        };
+        read(response, inner.response_bytes_max, call.deadline).await
+    }
+}
+
+/// One call.
+pub struct Call {
+    /// Encoded body.
+    pub body: Bytes,
+    /// Ask the dialect's streaming address.
+    pub stream: bool,
+    /// W3C trace context that goes with it.
+    pub traceparent: Option<HeaderValue>,
+    /// When the call ends at the latest.
+    pub deadline: Instant,
+}
+
+async fn read(mut response: Response, bytes_max: usize, deadline: Instant) -> Outcome {
+    let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
+    let mut body = Bytes::new();
+    let mut joined = BytesMut::new();
+    let end = loop {
+        match timeout_at(deadline, response.chunk()).await {
+            Err(_) => return Outcome::Fault(TransportFault::RequestTimeout),
+            Ok(Err(error)) => break body_end(&error),
+            Ok(Ok(None)) => break BodyEnd::Complete,
+            Ok(Ok(Some(chunk))) => {
+                if body.len() + joined.len() + chunk.len() > bytes_max {
+                    break BodyEnd::TooLarge;
+                }
+                // Small answers come in one piece, which is then not copied.
+                if body.is_empty() && joined.is_empty() {
+                    body = chunk;
+                } else {
+                    if joined.is_empty() {
+                        joined.extend_from_slice(&std::mem::take(&mut body));
+                    }
+                    joined.extend_from_slice(&chunk);
+                }
+            }
+        }
+    };
+    let body = if joined.is_empty() { body } else { joined.freeze() };
+    Outcome::Response(HttpResponse { status, headers, body, end })
+}
+
+fn fault(error: &reqwest::Error) -> TransportFault {
+    // The order matters: a connect time-out is both a time-out and a connect error.
+    if error.is_timeout() {
+        if error.is_connect() { TransportFault::ConnectTimeout } else { TransportFault::RequestTimeout }
+    } else if error.is_dns() {
+        TransportFault::Dns
+    } else if error.is_connect() && negotiation_failed(error) {
+        TransportFault::Tls
+    } else {
+        TransportFault::Connect
+    }
+}
+
+/// True when TLS itself refused, not the connection under it: a handshake that is reset is
+/// `connect`, a certificate that does not hold is `tls`.
+fn negotiation_failed(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if inner.is::<rustls::Error>() {
+            return true;
+        }
+        if let Some(io) = inner.downcast_ref::<io::Error>()
+            && io.get_ref().is_some_and(|cause| cause.is::<rustls::Error>())
+        {
+            return true;
+        }
+        source = inner.source();
+    }
+    false
+}
+
+fn body_end(error: &reqwest::Error) -> BodyEnd {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<io::Error>()
+            && matches!(
+                io.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+            )
+        {
+            return BodyEnd::Reset;
+        }
+        source = inner.source();
+    }
+    BodyEnd::Cut
+}
