@@ -110,12 +110,12 @@ def show_refused_document(error: grpc.RpcError) -> None:
     print(f"code    {error.code().name}: {error.details()}")
     status = rpc_status.from_call(error)
     if info := detail(status, error_details_pb2.ErrorInfo):
-        print(f"reason  {info.reason} of {info.domain}, {dict(sorted(info.metadata.items()))}")
+        print(f"reason  {info.reason} of {info.domain}, {json.dumps(dict(info.metadata))}")
     failure = detail(status, failure_pb2.Failure)
     if failure:
         print(f"failure {domain_name(failure.domain)}/{failure.cause}: {failure.message}")
         print(
-            f"        step {failure.step}, {failure.attempts} attempts, "
+            f"        step {failure.step}, attempts {failure.attempts}, "
             f"action {action_name(failure.action)}, run {failure.run_id}"
         )
     if retry := detail(status, error_details_pb2.RetryInfo):
