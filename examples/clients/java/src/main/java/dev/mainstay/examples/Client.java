@@ -54,8 +54,8 @@ public final class Client {
   private static final String PIPELINE = "entity-report";
 
   /**
-   * What the caller waits for the whole run, recovery included. The service sees it and plans
-   * within it.
+   * What the caller waits for the whole run, recovery included. A run with an idempotency key goes
+   * on after that: the same call finds it again.
    */
   private static final long DEADLINE_SECONDS = 60;
 
