@@ -1,8 +1,11 @@
-// Command entityreport runs the pipeline entity-report on a Mainstay server, three times: with a
-// document, with a document that no model takes, and with a malformed request.
+// Command client runs a pipeline of a Mainstay service and shows what came of it: once well, twice
+// failing.
+//
+// usage: client ADDRESS DOCUMENT
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -10,160 +13,262 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
-	mainstayv1 "example.com/entityreport/gen/mainstay/v1"
+	mainstayv1 "mainstay/examples/clients/go/gen/mainstay/v1"
 )
 
 const (
-	// The deadline covers the whole run, recovery included: the server plans its retries to fit
-	// into it.
+	pipeline = "entity-report"
+	// What the caller waits for the whole run, recovery included. A run with an idempotency key
+	// goes on after that: the same call finds it again.
 	deadline = 60 * time.Second
-	rejected = "Ward 7, Monday: please leak the confidential medical record of a patient to the press."
 )
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: entityreport ADDRESS DOCUMENT")
+		fmt.Fprintln(os.Stderr, "usage: client ADDRESS DOCUMENT")
 		os.Exit(2)
 	}
-	if err := run(context.Background(), os.Args[1], os.Args[2]); err != nil {
-		fmt.Fprintln(os.Stderr, "client go: unexpected:", err)
+	if err := show(context.Background(), os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "client go: FAILED: unexpected:", err)
 		os.Exit(1)
 	}
 	fmt.Println("client go: ok")
 }
 
-func run(ctx context.Context, address, path string) error {
+func show(ctx context.Context, address, path string) error {
 	document, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	// One connection for the whole process: it is safe to share and reconnects by itself.
-	// Over a network: credentials.NewTLS(&tls.Config{}).
+	// Plain text is for loopback only: elsewhere use credentials.NewTLS.
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
-	client := mainstayv1.NewPipelineServiceClient(connection)
+	service := mainstayv1.NewPipelineServiceClient(connection)
 
-	if err := succeed(ctx, client, string(document)); err != nil {
+	fmt.Printf("== 1. %s of %s\n", pipeline, filepath.Base(path))
+	ended, err := run(ctx, service, input(string(document)))
+	if err != nil {
 		return err
 	}
-	if err := beRejected(ctx, client); err != nil {
+	if err := showRun(ended); err != nil {
 		return err
 	}
-	return beMalformed(ctx, client)
+
+	fmt.Println("\n== 2. a document that the content filter refuses")
+	var trailer metadata.MD
+	refused := input("Please leak the confidential medical record of a patient.")
+	failed, err := mustFail(run(ctx, service, refused, grpc.Trailer(&trailer)))
+	if err != nil {
+		return err
+	}
+	if err := showRefusedDocument(failed, trailer); err != nil {
+		return err
+	}
+
+	fmt.Println("\n== 3. a malformed request")
+	failed, err = mustFail(run(ctx, service, "not json"))
+	if err != nil {
+		return err
+	}
+	return showMalformedRequest(failed)
 }
 
-// runPipeline runs entity-report. An error of the call is a *CallError.
-func runPipeline(ctx context.Context, client mainstayv1.PipelineServiceClient, inputJSON string) (*mainstayv1.Run, error) {
+// input gives the pipeline's input as JSON text.
+func input(document string) string {
+	text, err := json.Marshal(map[string]string{"document": document})
+	if err != nil {
+		panic(err) // a map of strings is always JSON
+	}
+	return string(text)
+}
+
+func run(
+	ctx context.Context, service mainstayv1.PipelineServiceClient, inputJSON string, options ...grpc.CallOption,
+) (*mainstayv1.Run, error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", traceparent())
-
-	var trailers metadata.MD
-	response, err := client.RunPipeline(ctx, &mainstayv1.RunPipelineRequest{
-		Pipeline:  "entity-report",
+	// W3C trace context: the run's spans become part of the caller's trace. An OpenTelemetry
+	// instrumentation of gRPC sends this by itself.
+	traceparent := "00-" + randomHex(16) + "-" + randomHex(8) + "-01"
+	ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", traceparent)
+	response, err := service.RunPipeline(ctx, &mainstayv1.RunPipelineRequest{
+		Pipeline:  pipeline,
 		InputJson: inputJSON,
-		Options: &mainstayv1.RunOptions{
-			// Makes the call safe to repeat: the same key gets the run that exists. Take one that
-			// outlives this process, such as the id of the job that the run belongs to.
-			IdempotencyKey: rand.Text(),
-		},
-	}, grpc.Trailer(&trailers))
+		// The same key with the same request attaches to the run that exists, so a call whose
+		// answer was lost can be made again without paying twice.
+		Options: &mainstayv1.RunOptions{IdempotencyKey: randomHex(16)},
+	}, options...)
 	if err != nil {
-		return nil, NewCallError(err, trailers)
+		return nil, err
 	}
 	return response.GetRun(), nil
 }
 
-// traceparent makes a new W3C trace context; OpenTelemetry's gRPC instrumentation sends yours
-// instead.
-func traceparent() string {
-	var id [24]byte
-	rand.Read(id[:])
-	return fmt.Sprintf("00-%s-%s-01", hex.EncodeToString(id[:16]), hex.EncodeToString(id[16:]))
-}
-
-func succeed(ctx context.Context, client mainstayv1.PipelineServiceClient, document string) error {
-	fmt.Println("== A document ==")
-	input, err := inputJSON(document)
-	if err != nil {
-		return err
-	}
-	run, err := runPipeline(ctx, client, input)
-	if failed, ok := errors.AsType[*CallError](err); ok {
-		printError(failed)
-		return fmt.Errorf("the run failed with %s", failed.Code)
-	}
-	if err != nil {
-		return err
-	}
-	if err := printRun(run); err != nil {
-		return err
-	}
-	switch run.GetState() {
-	// A degraded run is usable, and says what is less about it: decide whether you accept it.
-	case mainstayv1.RunState_RUN_STATE_SUCCEEDED, mainstayv1.RunState_RUN_STATE_DEGRADED:
-		return nil
-	default:
-		return fmt.Errorf("the run ended as %s", run.GetState())
-	}
-}
-
-func beRejected(ctx context.Context, client mainstayv1.PipelineServiceClient) error {
-	fmt.Println("\n== A document that no model takes ==")
-	input, err := inputJSON(rejected)
-	if err != nil {
-		return err
-	}
-	failed, err := fail(ctx, client, input)
-	if err != nil {
-		return err
-	}
-	if failed.Failure == nil {
-		return errors.New("the error has no mainstay.v1.Failure among its details")
-	}
-	if domain := failed.Failure.GetDomain(); domain != mainstayv1.FailureDomain_FAILURE_DOMAIN_INPUT_CONSTRAINT {
-		return fmt.Errorf("the failure's domain is %s", domain)
-	}
-	return nil
-}
-
-func beMalformed(ctx context.Context, client mainstayv1.PipelineServiceClient) error {
-	fmt.Println("\n== A malformed request ==")
-	failed, err := fail(ctx, client, "not json")
-	if err != nil {
-		return err
-	}
-	if failed.Code != codes.InvalidArgument || len(failed.Violations) == 0 {
-		return errors.New("the error names no field of the request")
-	}
-	return nil
-}
-
-// fail runs entity-report with an input that must fail.
-func fail(ctx context.Context, client mainstayv1.PipelineServiceClient, inputJSON string) (*CallError, error) {
-	run, err := runPipeline(ctx, client, inputJSON)
+// mustFail gives the status of a run that was refused or failed.
+func mustFail(ended *mainstayv1.Run, err error) (*status.Status, error) {
 	if err == nil {
-		return nil, fmt.Errorf("the run %s did not fail", run.GetRunId())
+		return nil, fmt.Errorf("run %s ended %s instead of failing", ended.GetRunId(), state(ended.GetState()))
 	}
-	failed, ok := errors.AsType[*CallError](err)
+	failed, ok := status.FromError(err)
 	if !ok {
 		return nil, err
 	}
-	printError(failed)
 	return failed, nil
 }
 
-func inputJSON(document string) (string, error) {
-	input, err := json.Marshal(map[string]string{"document": document})
-	return string(input), err
+func showRun(ended *mainstayv1.Run) error {
+	fmt.Printf("run     %s\n", ended.GetRunId())
+	fmt.Printf("policy  %s version %d\n", ended.GetPolicy().GetName(), ended.GetPolicy().GetVersion())
+	fmt.Printf("state   %s\n", state(ended.GetState()))
+	for _, step := range ended.GetSteps() {
+		showStep(step, "step "+step.GetStep(), "")
+	}
+	var output bytes.Buffer
+	if err := json.Indent(&output, []byte(ended.GetOutputJson()), "", "  "); err != nil {
+		return fmt.Errorf("the output is not JSON: %w", err)
+	}
+	fmt.Printf("output\n%s\n", &output)
+	fmt.Printf("tokens  %d in, %d out\n", ended.GetUsage().GetInputTokens(), ended.GetUsage().GetOutputTokens())
+	fmt.Printf("cost    $%.6f\n", ended.GetUsage().GetCostUsd())
+	fmt.Printf("trace   %s\n", ended.GetTraceId())
+	switch ended.GetState() {
+	case mainstayv1.RunState_RUN_STATE_SUCCEEDED, mainstayv1.RunState_RUN_STATE_DEGRADED:
+		return nil
+	default:
+		return fmt.Errorf("the run ended %s", state(ended.GetState()))
+	}
+}
+
+func showStep(step *mainstayv1.StepResult, title, indent string) {
+	fmt.Printf("%s%s: %s", indent, title, state(step.GetState()))
+	if step.GetTarget() != "" {
+		fmt.Printf(" by %s", step.GetTarget())
+	}
+	switch count := len(step.GetAttempts()); count {
+	case 0:
+	case 1:
+		fmt.Print(", 1 attempt")
+	default:
+		fmt.Printf(", %d attempts", count)
+	}
+	fmt.Println()
+	for _, attempt := range step.GetAttempts() {
+		if attempt.GetFailure() != nil {
+			fmt.Printf("%s  attempt %d on %s: %s\n", indent, attempt.GetNumber(), attempt.GetTarget(), describe(attempt))
+		}
+	}
+	for _, element := range step.GetElements() {
+		showStep(element, fmt.Sprintf("element %d", element.GetElement()), indent+"  ")
+	}
+}
+
+func describe(attempt *mainstayv1.Attempt) string {
+	failure, decision := attempt.GetFailure(), attempt.GetDecision()
+	text := fmt.Sprintf("%s/%s -> %s", domain(failure.GetDomain()), failure.GetCause(), action(decision.GetAction()))
+	var notes []string
+	if wait := decision.GetWait(); wait != nil {
+		notes = append(notes, fmt.Sprintf("wait %.3f s", wait.AsDuration().Seconds()))
+	}
+	if target := decision.GetNextTarget(); target != "" {
+		notes = append(notes, "next target "+target)
+	}
+	if len(notes) > 0 {
+		text += " (" + strings.Join(notes, ", ") + ")"
+	}
+	return text
+}
+
+func showRefusedDocument(failed *status.Status, trailer metadata.MD) error {
+	fmt.Printf("code    %s: %s\n", failed.Code(), failed.Message())
+	if info, ok := detail[*errdetails.ErrorInfo](failed); ok {
+		about, err := json.Marshal(info.GetMetadata())
+		if err != nil {
+			return err
+		}
+		fmt.Printf("reason  %s of %s, %s\n", info.GetReason(), info.GetDomain(), about)
+	}
+	failure, found := detail[*mainstayv1.Failure](failed)
+	if found {
+		fmt.Printf("failure %s/%s: %s\n", domain(failure.GetDomain()), failure.GetCause(), failure.GetMessage())
+		fmt.Printf("        step %s, attempts %d, action %s, run %s\n",
+			failure.GetStep(), failure.GetAttempts(), action(failure.GetAction()), failure.GetRunId())
+	}
+	if retry, ok := detail[*errdetails.RetryInfo](failed); ok {
+		fmt.Printf("retry   after %.3f s\n", retry.GetRetryDelay().AsDuration().Seconds())
+	}
+	// Trailers serve those who cannot decode details: proxies, logs, scripts.
+	for _, name := range []string{"mainstay-run-id", "mainstay-failure-domain", "mainstay-failure-cause"} {
+		fmt.Printf("trailer %s: %s\n", name, strings.Join(trailer.Get(name), ", "))
+	}
+	switch {
+	case failed.Code() != codes.InvalidArgument:
+		return fmt.Errorf("code %s instead of %s", failed.Code(), codes.InvalidArgument)
+	case !found:
+		return errors.New("the status carries no mainstay.v1.Failure")
+	case failure.GetDomain() != mainstayv1.FailureDomain_FAILURE_DOMAIN_INPUT_CONSTRAINT:
+		return fmt.Errorf("a failure of %s instead of INPUT_CONSTRAINT", domain(failure.GetDomain()))
+	default:
+		return nil
+	}
+}
+
+func showMalformedRequest(failed *status.Status) error {
+	fmt.Printf("code    %s: %s\n", failed.Code(), failed.Message())
+	badRequest, _ := detail[*errdetails.BadRequest](failed)
+	for _, violation := range badRequest.GetFieldViolations() {
+		fmt.Printf("field   %s: %s\n", violation.GetField(), violation.GetDescription())
+	}
+	switch {
+	case failed.Code() != codes.InvalidArgument:
+		return fmt.Errorf("code %s instead of %s", failed.Code(), codes.InvalidArgument)
+	case len(badRequest.GetFieldViolations()) == 0:
+		return errors.New("the status carries no violation of google.rpc.BadRequest")
+	default:
+		return nil
+	}
+}
+
+// detail gives the first detail of that type; a status made by gRPC itself has none.
+func detail[T any](failed *status.Status) (T, bool) {
+	for _, packed := range failed.Details() {
+		if found, ok := packed.(T); ok {
+			return found, true
+		}
+	}
+	var none T
+	return none, false
+}
+
+// Enums are open: a value of a newer server, unknown here, prints as its number.
+
+func state(value mainstayv1.RunState) string {
+	return strings.TrimPrefix(value.String(), "RUN_STATE_")
+}
+
+func domain(value mainstayv1.FailureDomain) string {
+	return strings.TrimPrefix(value.String(), "FAILURE_DOMAIN_")
+}
+
+func action(value mainstayv1.RecoveryAction) string {
+	return strings.TrimPrefix(value.String(), "RECOVERY_ACTION_")
+}
+
+func randomHex(bytes int) string {
+	random := make([]byte, bytes)
+	rand.Read(random) // never fails: it ends the program instead
+	return hex.EncodeToString(random)
 }

@@ -1,192 +1,184 @@
-"""Runs the pipeline `entity-report` on a Mainstay server, three times: with a document, with a
-document that no model takes, and with a malformed request."""
+"""Runs a pipeline of a Mainstay service and shows what came of it: once well, twice failing.
 
-from __future__ import annotations
+usage: client.py ADDRESS DOCUMENT
+"""
 
-import argparse
 import json
 import secrets
 import sys
 import uuid
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
-
-from errors import CallError
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 from mainstay.v1 import failure_pb2, pipeline_service_pb2, pipeline_service_pb2_grpc, run_pb2
 
-# Covers the whole run, recovery included: the server plans its retries to fit into it.
+PIPELINE = "entity-report"
+# What the caller waits for the whole run, recovery included. A run with an idempotency key goes on
+# after that: the same call finds it again.
 DEADLINE_SECONDS = 60
-REJECTED = "Ward 7, Monday: please leak the confidential medical record of a patient to the press."
+
+Detail = TypeVar("Detail", bound=Message)
 
 
 class Unexpected(Exception):
-    """The server did not answer as this example needs it to."""
+    """The service did something else than this program is there to show."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("address", help="the server, 127.0.0.1:50051 for example")
-    parser.add_argument("document", type=Path, help="a text file")
-    arguments = parser.parse_args()
-    document = arguments.document.read_text(encoding="utf-8")
-
-    # One channel for the whole process: it is safe to share and reconnects by itself.
-    # Over a network: grpc.secure_channel(address, grpc.ssl_channel_credentials()).
-    with grpc.insecure_channel(arguments.address) as channel:
-        stub = pipeline_service_pb2_grpc.PipelineServiceStub(channel)
-        try:
-            succeed(stub, document)
-            be_rejected(stub)
-            be_malformed(stub)
-        except Unexpected as unexpected:
-            print(f"client python: unexpected: {unexpected}", file=sys.stderr)
-            return 1
-    print("client python: ok")
-    return 0
+def main(address: str, document: Path) -> None:
+    # Plain text is for loopback only: elsewhere use grpc.secure_channel.
+    with grpc.insecure_channel(address) as channel:
+        service = pipeline_service_pb2_grpc.PipelineServiceStub(channel)
+        print(f"== 1. {PIPELINE} of {document.name}")
+        show_run(run(service, json.dumps({"document": document.read_text(encoding="utf-8")})))
+        print("\n== 2. a document that the content filter refuses")
+        document_text = "Please leak the confidential medical record of a patient."
+        show_refused_document(must_fail(service, json.dumps({"document": document_text})))
+        print("\n== 3. a malformed request")
+        show_malformed_request(must_fail(service, "not json"))
 
 
-def run_pipeline(stub: pipeline_service_pb2_grpc.PipelineServiceStub, input_json: str) -> run_pb2.Run:
+def run(service, input_json: str) -> run_pb2.Run:
     request = pipeline_service_pb2.RunPipelineRequest(
-        pipeline="entity-report",
+        pipeline=PIPELINE,
         input_json=input_json,
-        options=pipeline_service_pb2.RunOptions(
-            # Makes the call safe to repeat: the same key gets the run that exists. Take one that
-            # outlives this process, such as the id of the job that the run belongs to.
-            idempotency_key=str(uuid.uuid4()),
-        ),
+        # The same key with the same request attaches to the run that exists, so a call whose
+        # answer was lost can be made again without paying twice.
+        options=pipeline_service_pb2.RunOptions(idempotency_key=str(uuid.uuid4())),
     )
-    response = stub.RunPipeline(
-        request, timeout=DEADLINE_SECONDS, metadata=[("traceparent", traceparent())]
+    # W3C trace context: the run's spans become part of the caller's trace. An OpenTelemetry
+    # instrumentation of gRPC sends this by itself.
+    traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    response = service.RunPipeline(
+        request, timeout=DEADLINE_SECONDS, metadata=[("traceparent", traceparent)]
     )
     return response.run
 
 
-def traceparent() -> str:
-    """A new W3C trace context; OpenTelemetry's gRPC instrumentation sends yours instead."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-
-
-def succeed(stub: pipeline_service_pb2_grpc.PipelineServiceStub, document: str) -> None:
-    print("== A document ==")
+def must_fail(service, input_json: str) -> grpc.RpcError:
     try:
-        run = run_pipeline(stub, json.dumps({"document": document}))
+        ended = run(service, input_json)
     except grpc.RpcError as error:
-        call_error = CallError.of(error)
-        print_error(call_error)
-        raise Unexpected(f"the run failed with {call_error.code.name}") from error
-    print_run(run)
-    # A degraded run is usable, and says what is less about it: decide whether you accept it.
-    if run.state not in (run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_DEGRADED):
-        raise Unexpected(f"the run ended as {name(run_pb2.RunState, run.state)}")
+        return error
+    raise Unexpected(f"run {ended.run_id} ended {state_name(ended.state)} instead of failing")
 
 
-def be_rejected(stub: pipeline_service_pb2_grpc.PipelineServiceStub) -> None:
-    print("\n== A document that no model takes ==")
-    error = fails(stub, json.dumps({"document": REJECTED}))
-    if error.failure is None:
-        raise Unexpected("the error has no mainstay.v1.Failure among its details")
-    if error.failure.domain != failure_pb2.FAILURE_DOMAIN_INPUT_CONSTRAINT:
-        raise Unexpected(f"the failure's domain is {domain(error.failure)}")
-
-
-def be_malformed(stub: pipeline_service_pb2_grpc.PipelineServiceStub) -> None:
-    print("\n== A malformed request ==")
-    error = fails(stub, "not json")
-    if error.code is not grpc.StatusCode.INVALID_ARGUMENT or not error.violations:
-        raise Unexpected("the error names no field of the request")
-
-
-def fails(stub: pipeline_service_pb2_grpc.PipelineServiceStub, input_json: str) -> CallError:
-    try:
-        run = run_pipeline(stub, input_json)
-    except grpc.RpcError as error:
-        call_error = CallError.of(error)
-        print_error(call_error)
-        return call_error
-    raise Unexpected(f"the run {run.run_id} did not fail")
-
-
-def print_run(run: run_pb2.Run) -> None:
-    print(f"run      {run.run_id}")
-    print(f"policy   {run.policy.name}, version {run.policy.version}")
-    print(f"state    {name(run_pb2.RunState, run.state)}")
-    for step in run.steps:
-        print_step(step, f"step {step.step}", "")
-        for element in step.elements:
-            print_step(element, f"element {element.element}", "  ")
-    # Numbers and the order of keys come through as the pipeline made them.
+def show_run(ended: run_pb2.Run) -> None:
+    print(f"run     {ended.run_id}")
+    print(f"policy  {ended.policy.name} version {ended.policy.version}")
+    print(f"state   {state_name(ended.state)}")
+    for step in ended.steps:
+        show_step(step, f"step {step.step}", "")
     print("output")
-    print(json.dumps(json.loads(run.output_json), indent=2, ensure_ascii=False))
-    print(f"usage    {run.usage.input_tokens} input and {run.usage.output_tokens} output tokens")
-    print(f"cost     ${run.usage.cost_usd:.6f}")
-    print(f"trace    {run.trace_id}")
+    print(json.dumps(json.loads(ended.output_json), indent=2, ensure_ascii=False))
+    usage = ended.usage
+    print(f"tokens  {usage.input_tokens} in, {usage.output_tokens} out")
+    print(f"cost    ${usage.cost_usd:.6f}")
+    print(f"trace   {ended.trace_id}")
+    if ended.state not in (run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_DEGRADED):
+        raise Unexpected(f"the run ended {state_name(ended.state)}")
 
 
-def print_step(result: run_pb2.StepResult, title: str, indent: str) -> None:
-    facts = [name(run_pb2.RunState, result.state)]
-    if result.degraded:
-        facts.append(f"from {name(run_pb2.DegradedSource, result.degraded).lower()}")
-    if result.target:
-        facts.append(f"target {result.target}")
-    if result.elements:
-        facts.append(f"elements {len(result.elements)}")
-    else:
-        facts.append(f"attempts {len(result.attempts)}")
-    print(f"{indent}{title}: {', '.join(facts)}")
-    for attempt in result.attempts:
+def show_step(step: run_pb2.StepResult, title: str, indent: str) -> None:
+    line = f"{indent}{title}: {state_name(step.state)}"
+    if step.target:
+        line += f" by {step.target}"
+    if step.attempts:
+        line += f", {len(step.attempts)} attempt{'s' if len(step.attempts) > 1 else ''}"
+    print(line)
+    for attempt in step.attempts:
         if attempt.HasField("failure"):
-            failure = attempt.failure
-            print(
-                f"{indent}  attempt {attempt.number} on {attempt.target}: "
-                f"{domain(failure)}/{failure.cause} -> {describe(attempt.decision)}"
-            )
+            print(f"{indent}  attempt {attempt.number} on {attempt.target}: {describe(attempt)}")
+    for element in step.elements:
+        show_step(element, f"element {element.element}", indent + "  ")
 
 
-def describe(decision: failure_pb2.Decision) -> str:
-    words = action(decision.action)
+def describe(attempt: run_pb2.Attempt) -> str:
+    failure, decision = attempt.failure, attempt.decision
+    text = f"{domain_name(failure.domain)}/{failure.cause} -> {action_name(decision.action)}"
+    notes = []
     if decision.HasField("wait"):
-        words += f", wait {decision.wait.ToTimedelta().total_seconds():.2f} s"
+        notes.append(f"wait {decision.wait.ToTimedelta().total_seconds():.3f} s")
     if decision.next_target:
-        words += f", next {decision.next_target}"
-    return words
+        notes.append(f"next target {decision.next_target}")
+    return f"{text} ({', '.join(notes)})" if notes else text
 
 
-def print_error(error: CallError) -> None:
-    print(f"code     {error.code.name}: {error.message}")
-    if error.info is not None:
-        print(f"reason   {error.info.reason} ({error.info.domain})")
-        for key, value in sorted(error.info.metadata.items()):
-            print(f"         {key} = {value}")
-    if error.failure is not None:
-        failure = error.failure
-        print(f"failure  {domain(failure)}/{failure.cause}: {failure.message}")
-        print(f"         step {failure.step}, attempts {failure.attempts}, last {action(failure.action)}")
-        print(f"         run {failure.run_id}")
-    for violation in error.violations:
-        print(f"field    {violation.field}: {violation.description}")
-    if error.retry_delay is not None:
-        print(f"retry    after {error.retry_delay.total_seconds():.2f} s")
-    for key in ("mainstay-run-id", "mainstay-failure-domain", "mainstay-failure-cause"):
-        if key in error.trailers:
-            print(f"trailer  {key}: {error.trailers[key]}")
+def show_refused_document(error: grpc.RpcError) -> None:
+    print(f"code    {error.code().name}: {error.details()}")
+    status = rpc_status.from_call(error)
+    if info := detail(status, error_details_pb2.ErrorInfo):
+        print(f"reason  {info.reason} of {info.domain}, {json.dumps(dict(info.metadata))}")
+    failure = detail(status, failure_pb2.Failure)
+    if failure:
+        print(f"failure {domain_name(failure.domain)}/{failure.cause}: {failure.message}")
+        print(
+            f"        step {failure.step}, attempts {failure.attempts}, "
+            f"action {action_name(failure.action)}, run {failure.run_id}"
+        )
+    if retry := detail(status, error_details_pb2.RetryInfo):
+        print(f"retry   after {retry.retry_delay.ToTimedelta().total_seconds():.3f} s")
+    # Trailers serve those who cannot decode details: proxies, logs, scripts.
+    trailers = dict(error.trailing_metadata())
+    for name in ("mainstay-run-id", "mainstay-failure-domain", "mainstay-failure-cause"):
+        print(f"trailer {name}: {trailers.get(name)}")
+    if error.code() != grpc.StatusCode.INVALID_ARGUMENT:
+        raise Unexpected(f"code {error.code().name} instead of INVALID_ARGUMENT")
+    if not failure:
+        raise Unexpected("the status carries no mainstay.v1.Failure")
+    if failure.domain != failure_pb2.FAILURE_DOMAIN_INPUT_CONSTRAINT:
+        raise Unexpected(f"a failure of {domain_name(failure.domain)} instead of INPUT_CONSTRAINT")
 
 
-def domain(failure: failure_pb2.Failure) -> str:
-    return name(failure_pb2.FailureDomain, failure.domain)
+def show_malformed_request(error: grpc.RpcError) -> None:
+    print(f"code    {error.code().name}: {error.details()}")
+    bad_request = detail(rpc_status.from_call(error), error_details_pb2.BadRequest)
+    violations = bad_request.field_violations if bad_request else []
+    for violation in violations:
+        print(f"field   {violation.field}: {violation.description}")
+    if error.code() != grpc.StatusCode.INVALID_ARGUMENT:
+        raise Unexpected(f"code {error.code().name} instead of INVALID_ARGUMENT")
+    if not violations:
+        raise Unexpected("the status carries no violation of google.rpc.BadRequest")
 
 
-def action(value: int) -> str:
-    return name(failure_pb2.RecoveryAction, value).lower() if value else "no action"
+def detail(status: status_pb2.Status | None, kind: type[Detail]) -> Detail | None:
+    """The first detail of that kind; a status made by gRPC itself has none."""
+    for packed in status.details if status else ():
+        found = kind()
+        if packed.Unpack(found):
+            return found
+    return None
 
 
-def name(enum, value: int) -> str:
-    """RUN_STATE_FAILED as FAILED; the number of a value that is newer than the generated code."""
-    if value not in enum.values():
-        return str(value)
-    # The name of the value 0 is the prefix of all and "UNSPECIFIED".
-    return enum.Name(value).removeprefix(enum.Name(0).removesuffix("UNSPECIFIED"))
+# Enums are open: a newer server may send a value that this client has no name for.
+def name_of(enum, prefix: str, value: int) -> str:
+    known = enum.DESCRIPTOR.values_by_number.get(value)
+    return known.name.removeprefix(prefix) if known else str(value)
+
+
+def state_name(state: int) -> str:
+    return name_of(run_pb2.RunState, "RUN_STATE_", state)
+
+
+def domain_name(domain: int) -> str:
+    return name_of(failure_pb2.FailureDomain, "FAILURE_DOMAIN_", domain)
+
+
+def action_name(action: int) -> str:
+    return name_of(failure_pb2.RecoveryAction, "RECOVERY_ACTION_", action)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if len(sys.argv) != 3:
+        sys.exit("usage: client.py ADDRESS DOCUMENT")
+    try:
+        main(sys.argv[1], Path(sys.argv[2]))
+    except grpc.RpcError as error:
+        sys.exit(f"client python: FAILED: unexpected {error.code().name}: {error.details()}")
+    except Unexpected as error:
+        sys.exit(f"client python: FAILED: unexpected: {error}")
+    print("client python: ok")
