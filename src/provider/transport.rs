@@ -219,17 +219,17 @@ fn fault(error: &reqwest::Error) -> TransportFault {
 /// True when TLS itself refused, not the connection under it: a handshake that is reset is
 /// `connect`, a certificate that does not hold is `tls`.
 fn negotiation_failed(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(inner) = source {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(inner) = next {
         if inner.is::<rustls::Error>() {
             return true;
         }
-        if let Some(io) = inner.downcast_ref::<io::Error>()
-            && io.get_ref().is_some_and(|cause| cause.is::<rustls::Error>())
-        {
-            return true;
-        }
-        source = inner.source();
+        // `source` of an I/O error skips the error that it wraps, and these are wrapped twice.
+        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => inner.source(),
+        };
     }
     false
 }
