@@ -58,7 +58,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|source| ListenError::Bind { address, source })
 }
 
-/// What an answer passes on its way out; see [`polish`].
+/// What an answer passes on its way out: see `polish` below.
 pub type Polish =
     MapResponseLayer<fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>>;
 
