@@ -142,7 +142,10 @@ pub fn prepare(options: &Options, simulator: Option<SocketAddr>) -> anyhow::Resu
         return Err(Broken(reports).into());
     }
     if !snapshot.policies.contains_key(&config.default_policy) {
-        anyhow::bail!("`default_policy` is `{}`, and there is no such policy", config.default_policy);
+        anyhow::bail!(
+            "`default_policy` is `{}`, and there is no such policy",
+            config.default_policy
+        );
     }
     Ok(Prepared { config, targets, snapshot, warnings: reports, documents })
 }
@@ -201,8 +204,10 @@ fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
             Some((header, prefix)) => (header.as_str(), prefix.as_str()),
             None => (own.name, own.prefix),
         };
-        let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose()))
-            .map_err(|_| anyhow::anyhow!("its credential holds characters that no header may have"))?;
+        let mut value =
+            HeaderValue::from_str(&format!("{prefix}{}", secret.expose())).map_err(|_| {
+                anyhow::anyhow!("its credential holds characters that no header may have")
+            })?;
         value.set_sensitive(true);
         headers.insert(HeaderName::try_from(header)?, value);
     }
@@ -322,7 +327,8 @@ impl Service {
 
     async fn serve_data(&mut self, config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         let limits = &config.limits;
-        let deadlines = DeadlineLimits { default: limits.default_deadline, cap: limits.deadline_cap };
+        let deadlines =
+            DeadlineLimits { default: limits.default_deadline, cap: limits.deadline_cap };
         let service = PipelineServiceServer::new(PipelineApi::new(self.engine.clone(), deadlines))
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(limits.request_bytes_max)
@@ -339,7 +345,8 @@ impl Service {
         let (stop, most) = (self.listeners.clone(), limits.connections_max);
         self.listeners.spawn(async move {
             let connections = server::connections(listener, most);
-            let served = router.serve_with_incoming_shutdown(connections, async move { stop.stopping().await });
+            let served = router
+                .serve_with_incoming_shutdown(connections, async move { stop.stopping().await });
             if let Err(error) = served.await {
                 tracing::error!(%error, "the data plane ended");
             }
@@ -354,14 +361,15 @@ impl Service {
         listener: TcpListener,
     ) -> anyhow::Result<()> {
         let limits = &config.limits;
-        let policy = PolicyServiceServer::new(PolicyApi::new(documents))
-            .max_decoding_message_size(2 << 20);
+        let policy =
+            PolicyServiceServer::new(PolicyApi::new(documents)).max_decoding_message_size(2 << 20);
         let operations = OperationsServiceServer::new(OperationsApi::new(self.engine.clone()));
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<PolicyServiceServer<PolicyApi>>().await;
         reporter.set_serving::<OperationsServiceServer<OperationsApi>>().await;
         self.health.push(reporter);
-        let mut server = server::builder(self.control_address, limits, config.control.tls.as_ref())?;
+        let mut server =
+            server::builder(self.control_address, limits, config.control.tls.as_ref())?;
         let router = server
             .add_service(health)
             .add_optional_service(reflection_v1(config.reflection)?)
@@ -371,7 +379,8 @@ impl Service {
         let (stop, most) = (self.listeners.clone(), limits.connections_max);
         self.listeners.spawn(async move {
             let connections = server::connections(listener, most);
-            let served = router.serve_with_incoming_shutdown(connections, async move { stop.stopping().await });
+            let served = router
+                .serve_with_incoming_shutdown(connections, async move { stop.stopping().await });
             if let Err(error) = served.await {
                 tracing::error!(%error, "the control plane ended");
             }

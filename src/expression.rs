@@ -113,7 +113,10 @@ impl Expression {
     ///
     /// # Errors
     /// As [`Self::evaluate`].
-    pub fn evaluate_in(&self, variables: &[(&str, Variable<'_>)]) -> Result<Value, ExpressionError> {
+    pub fn evaluate_in(
+        &self,
+        variables: &[(&str, Variable<'_>)],
+    ) -> Result<Value, ExpressionError> {
         evaluate::evaluate(&self.0.root, variables)
     }
 
@@ -182,6 +185,25 @@ pub fn list(value: Value) -> Result<Vec<Value>, ExpressionError> {
             "the expression gives {}, and a list is needed",
             type_name(&other)
         ))),
+    }
+}
+
+/// The refusal of what stands at a byte of the source.
+fn refusal(
+    source: &str,
+    at: usize,
+    message: impl Into<String>,
+    suggestion: Option<String>,
+) -> ExpressionError {
+    let before = source.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    ExpressionError::Refused {
+        line: number(line),
+        column: number(column),
+        message: message.into(),
+        suggestion,
     }
 }
 

@@ -20,7 +20,9 @@ pub enum ConnectError {
     #[error("`{0}` is not an address; expected HOST:PORT")]
     Address(String),
     /// Nobody answers.
-    #[error("no service answers at {address}; start one with `mainstay serve --rehearse`, or leave the address out")]
+    #[error(
+        "no service answers at {address}; start one with `mainstay serve --rehearse`, or leave the address out"
+    )]
     Unreachable {
         /// The address.
         address: String,
@@ -35,7 +37,8 @@ pub enum ConnectError {
 /// # Errors
 /// See [`ConnectError`].
 pub async fn connect(address: &str) -> Result<Channel, ConnectError> {
-    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let url =
+        if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint =
         Endpoint::from_shared(url).map_err(|_| ConnectError::Address(address.to_owned()))?;
     endpoint

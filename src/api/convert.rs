@@ -227,11 +227,8 @@ pub(super) fn output(output: &StepOutput) -> pb::Output {
 
 /// A step's report; without attempts if the caller does not want them.
 pub(super) fn step(report: &StepReport, with_attempts: bool) -> pb::StepResult {
-    let attempts = if with_attempts {
-        report.attempts.iter().map(attempt).collect()
-    } else {
-        Vec::new()
-    };
+    let attempts =
+        if with_attempts { report.attempts.iter().map(attempt).collect() } else { Vec::new() };
     pb::StepResult {
         step: report.step.to_string(),
         state: state(report.state).into(),

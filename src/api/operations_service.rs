@@ -138,9 +138,8 @@ impl OperationsService for OperationsApi {
         &self,
         request: Request<pb::ListAlertsRequest>,
     ) -> Result<Response<pb::ListAlertsResponse>, Status> {
-        let wanted = pb::AlertState::try_from(request.into_inner().state).map_err(|_| {
-            status::of_faults(&[FieldFault::new("state", "is no known state")])
-        })?;
+        let wanted = pb::AlertState::try_from(request.into_inner().state)
+            .map_err(|_| status::of_faults(&[FieldFault::new("state", "is no known state")]))?;
         let alerts = self
             .engine
             .alerts()

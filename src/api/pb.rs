@@ -4,5 +4,4 @@
 tonic::include_proto!("mainstay.v1");
 
 /// The compiled descriptors, for reflection.
-pub const DESCRIPTORS: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/mainstay_descriptor.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mainstay_descriptor.bin"));

@@ -143,9 +143,8 @@ impl PipelineService for PipelineApi {
             })
         })?;
         let events = events_of(handle, ends_with_call);
-        let events = events.map(|event| {
-            event.map(|event| pb::StreamPipelineResponse { event: Some(event) })
-        });
+        let events = events
+            .map(|event| event.map(|event| pb::StreamPipelineResponse { event: Some(event) }));
         Ok(Response::new(Box::pin(watched::until(events, deadline))))
     }
 
@@ -194,15 +193,16 @@ impl PipelineService for PipelineApi {
         let handle = self.run(&request.into_inner().run_id)?;
         let mut watch = handle.watch();
         watch.mark_changed();
-        let states = stream::unfold((handle, watch, false), |(handle, mut watch, over)| async move {
-            if over || watch.changed().await.is_err() {
-                return None;
-            }
-            let record = watch.borrow_and_update().clone();
-            let over = record.state.ended();
-            let run = Some(convert::run(&record, Detail::Full));
-            Some((Ok(pb::WatchRunResponse { run }), (handle, watch, over)))
-        });
+        let states =
+            stream::unfold((handle, watch, false), |(handle, mut watch, over)| async move {
+                if over || watch.changed().await.is_err() {
+                    return None;
+                }
+                let record = watch.borrow_and_update().clone();
+                let over = record.state.ended();
+                let run = Some(convert::run(&record, Detail::Full));
+                Some((Ok(pb::WatchRunResponse { run }), (handle, watch, over)))
+            });
         Ok(Response::new(Box::pin(watched::until(states, deadline))))
     }
 
@@ -245,35 +245,38 @@ fn events_of(
     let receiver = handle.events.subscribe();
     let guard = EndsWithStream(handle.clone(), ends_with_call);
     let ended = Box::pin(async move { handle.ended().await });
-    stream::unfold((receiver, ended, guard, false), |(mut receiver, mut ended, mut guard, over)| async move {
-        if over {
-            return None;
-        }
-        loop {
-            let event = tokio::select! {
-                biased;
-                event = receiver.recv() => event,
-                record = &mut ended => {
-                    // The end was recorded before we listened, or its event was lost.
-                    guard.1 = false;
-                    return Some((end_event(record), (receiver, ended, guard, true)));
-                }
-            };
-            match event {
-                Ok(event) => {
-                    if let RunEventKind::Ended(record) = &event.kind {
-                        guard.1 = false;
-                        let last = settled(record.clone()).map(|_| convert::event(&event));
-                        return Some((last, (receiver, ended, guard, true)));
-                    }
-                    return Some((Ok(convert::event(&event)), (receiver, ended, guard, false)));
-                }
-                // Numbers show the gap; what counts comes with the end.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
+    stream::unfold(
+        (receiver, ended, guard, false),
+        |(mut receiver, mut ended, mut guard, over)| async move {
+            if over {
+                return None;
             }
-        }
-    })
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    event = receiver.recv() => event,
+                    record = &mut ended => {
+                        // The end was recorded before we listened, or its event was lost.
+                        guard.1 = false;
+                        return Some((end_event(record), (receiver, ended, guard, true)));
+                    }
+                };
+                match event {
+                    Ok(event) => {
+                        if let RunEventKind::Ended(record) = &event.kind {
+                            guard.1 = false;
+                            let last = settled(record.clone()).map(|_| convert::event(&event));
+                            return Some((last, (receiver, ended, guard, true)));
+                        }
+                        return Some((Ok(convert::event(&event)), (receiver, ended, guard, false)));
+                    }
+                    // Numbers show the gap; what counts comes with the end.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        },
+    )
 }
 
 fn end_event(record: Arc<RunRecord>) -> Result<pb::RunEvent, Status> {

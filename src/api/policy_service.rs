@@ -67,7 +67,6 @@ impl PolicyService for PolicyApi {
         }))
     }
 
-
     async fn push_policy(
         &self,
         _: Request<pb::PushPolicyRequest>,
@@ -110,7 +109,8 @@ impl PolicyService for PolicyApi {
         Err(status::not_offered("RollbackPolicy"))
     }
 
-    type WatchPoliciesStream = Pin<Box<dyn Stream<Item = Result<pb::WatchPoliciesResponse, Status>> + Send>>;
+    type WatchPoliciesStream =
+        Pin<Box<dyn Stream<Item = Result<pb::WatchPoliciesResponse, Status>> + Send>>;
 
     async fn watch_policies(
         &self,

@@ -77,9 +77,7 @@ pub(super) fn run_step(
             faults.add("step", "exactly one of `inline` and `ref` must be set");
             (None, None)
         }
-        Some(pb::run_step_request::Step::Inline(spec)) => {
-            (inline(engine, spec, &mut faults), None)
-        }
+        Some(pb::run_step_request::Step::Inline(spec)) => (inline(engine, spec, &mut faults), None),
         Some(pb::run_step_request::Step::Ref(reference)) => {
             let version = pipeline(engine, &reference.pipeline, reference.pipeline_version)?;
             let planned = version.planned.step(&reference.step).cloned().ok_or_else(|| {
@@ -142,12 +140,9 @@ fn digest_of(message: &impl prost::Message) -> [u8; 32] {
     Sha256::digest(message.encode_to_vec()).into()
 }
 
-fn pipeline(
-    engine: &Engine,
-    name: &str,
-    version: u64,
-) -> Result<Arc<PipelineVersion>, Status> {
-    let missing = |message| status::of_not_found(&NotFound { reason: "PIPELINE_NOT_FOUND", message });
+fn pipeline(engine: &Engine, name: &str, version: u64) -> Result<Arc<PipelineVersion>, Status> {
+    let missing =
+        |message| status::of_not_found(&NotFound { reason: "PIPELINE_NOT_FOUND", message });
     let found = engine.documents().pipeline(name).ok_or_else(|| {
         let snapshot = engine.documents().snapshot();
         let near = nearest(name, snapshot.pipelines.keys().map(|name| &**name)).map(str::to_owned);
@@ -179,13 +174,11 @@ fn assemble(
     if options.run_id.len() > 128 || !options.run_id.bytes().all(id_character) {
         faults.add("options.run_id", "at most 128 characters of A-Z, a-z, 0-9, _ . : -");
     }
-    let run_timeout = options.run_timeout.and_then(|timeout| {
-        match Duration::try_from(timeout) {
-            Ok(timeout) if !timeout.is_zero() => Some(timeout),
-            Ok(_) | Err(_) => {
-                faults.add("options.run_timeout", "must be above zero");
-                None
-            }
+    let run_timeout = options.run_timeout.and_then(|timeout| match Duration::try_from(timeout) {
+        Ok(timeout) if !timeout.is_zero() => Some(timeout),
+        Ok(_) | Err(_) => {
+            faults.add("options.run_timeout", "must be above zero");
+            None
         }
     });
     let labels = labels(options.labels, faults);
@@ -214,8 +207,7 @@ fn labels(
         faults.add("options.labels", "at most 16 labels");
     }
     for (key, value) in &labels {
-        let allowed =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
         if key.is_empty() || key.len() > 63 || !key.bytes().all(allowed) {
             faults.add("options.labels", "keys have 1 to 63 characters of a-z, 0-9, _ . -");
         }
@@ -264,11 +256,7 @@ fn object(text: &str, field: &str, faults: &mut Faults) -> Option<Value> {
     None
 }
 
-fn inline(
-    engine: &Engine,
-    spec: &pb::StepSpec,
-    faults: &mut Faults,
-) -> Option<Arc<PlannedStep>> {
+fn inline(engine: &Engine, spec: &pb::StepSpec, faults: &mut Faults) -> Option<Arc<PlannedStep>> {
     let key = digest_of(spec);
     if let Some(plan) = engine.inline_plans().get(&key) {
         return Some(plan);
@@ -363,10 +351,8 @@ fn raw_step(spec: &pb::StepSpec, faults: &mut Faults) -> Option<RawStep> {
                 severity: rule.warning.then_some(RawRuleSeverity::Warning),
             })
             .collect(),
-        confidence: some(&output.confidence_expression).map(|expression| RawConfidence {
-            expression,
-            minimum: output.confidence_min,
-        }),
+        confidence: some(&output.confidence_expression)
+            .map(|expression| RawConfidence { expression, minimum: output.confidence_min }),
         output: raw_output(output.kind, faults),
         template_output: optional_json(
             &spec.template_output_json,
@@ -439,10 +425,7 @@ fn raw_part(part: &pb::PromptPart, field: &str, faults: &mut Faults) -> RawPart 
     }
 }
 
-fn raw_output(
-    kind: Option<pb::output_contract::Kind>,
-    faults: &mut Faults,
-) -> Option<RawOutput> {
+fn raw_output(kind: Option<pb::output_contract::Kind>, faults: &mut Faults) -> Option<RawOutput> {
     let chars = |count: u32| Some(count).filter(|count| *count > 0);
     match kind? {
         pb::output_contract::Kind::Text(text) => Some(RawOutput {

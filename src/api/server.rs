@@ -59,7 +59,8 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// What an answer passes on its way out; see [`polish`].
-pub type Polish = MapResponseLayer<fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>>;
+pub type Polish =
+    MapResponseLayer<fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>>;
 
 /// A server with our limits, none of which the library sets by itself.
 ///
@@ -82,14 +83,11 @@ pub fn builder(
         .max_connection_age_grace(Duration::from_secs(5 * 60));
     if let Some(files) = tls {
         let read = |path: &std::path::Path| {
-            std::fs::read(path).map_err(|source| ListenError::TlsFile {
-                path: path.display().to_string(),
-                source,
-            })
+            std::fs::read(path)
+                .map_err(|source| ListenError::TlsFile { path: path.display().to_string(), source })
         };
         let identity = Identity::from_pem(read(&files.certificate)?, read(&files.key)?);
-        let mut config =
-            ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(10));
+        let mut config = ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(10));
         if let Some(path) = &files.client_ca {
             config = config.client_ca_root(Certificate::from_pem(read(path)?));
         }

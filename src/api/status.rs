@@ -53,8 +53,7 @@ fn any<M: prost::Message>(name: &str, message: &M) -> Any {
 }
 
 fn error_info(reason: &str, metadata: HashMap<String, String>) -> Any {
-    let info =
-        ErrorInfo { reason: reason.to_owned(), domain: ERROR_DOMAIN.to_owned(), metadata };
+    let info = ErrorInfo { reason: reason.to_owned(), domain: ERROR_DOMAIN.to_owned(), metadata };
     any("google.rpc.ErrorInfo", &info)
 }
 
@@ -119,9 +118,7 @@ pub fn of_submit_error(error: &SubmitError) -> Status {
             (Code::ResourceExhausted, "QUEUE_FULL", Some(*retry_after))
         }
         SubmitError::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN", None),
-        SubmitError::IdempotencyKeyReused => {
-            (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", None)
-        }
+        SubmitError::IdempotencyKeyReused => (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", None),
         SubmitError::RunIdTaken { .. } => (Code::AlreadyExists, "RUN_ID_TAKEN", None),
         SubmitError::PolicyNotFound { .. } => (Code::NotFound, "POLICY_NOT_FOUND", None),
         SubmitError::DeadlinePassed => (Code::DeadlineExceeded, "DEADLINE_PASSED", None),
@@ -257,10 +254,8 @@ pub fn of_failed_run(record: &RunRecord) -> Status {
         failure.cause,
         wire.attempts,
     );
-    let mut details = vec![
-        error_info(failure.cause.name(), metadata),
-        any("mainstay.v1.Failure", &wire),
-    ];
+    let mut details =
+        vec![error_info(failure.cause.name(), metadata), any("mainstay.v1.Failure", &wire)];
     details.extend(retry_after(failure).map(retry_info));
     if failure.domain() == FailureDomain::InputConstraint {
         let violation = FieldViolation {

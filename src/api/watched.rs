@@ -18,8 +18,9 @@ pub fn until<T: Send + 'static>(
     });
     let ends = items.map(Some).chain(stream::once(async { None }));
     // Whichever comes first: the next item, the stream's own end, or its deadline.
-    stream::select_with_strategy(ends, over.map(Some), |()| stream::PollNext::Left)
-        .scan(false, |done, item| {
+    stream::select_with_strategy(ends, over.map(Some), |()| stream::PollNext::Left).scan(
+        false,
+        |done, item| {
             let next = match (&*done, item) {
                 (true, _) | (false, None) => None,
                 (false, Some(item)) => {
@@ -28,7 +29,8 @@ pub fn until<T: Send + 'static>(
                 }
             };
             async move { next }
-        })
+        },
+    )
 }
 
 #[cfg(test)]

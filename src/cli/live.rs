@@ -51,8 +51,10 @@ impl Live {
             Event::StepStarted(progress) => self.step_started(progress),
             Event::ElementsKnown(progress) => {
                 self.line(&format!("  {}: {} elements", progress.step, progress.elements_total));
-                let style = ProgressStyle::with_template("  {spinner} {prefix} [{bar:24}] {pos}/{len} {elapsed}")
-                    .unwrap_or_else(|_| ProgressStyle::default_bar());
+                let style = ProgressStyle::with_template(
+                    "  {spinner} {prefix} [{bar:24}] {pos}/{len} {elapsed}",
+                )
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
                 let bar = self.bars.add(ProgressBar::new(progress.elements_total.into()));
                 bar.set_style(style.progress_chars("=> "));
                 bar.set_prefix(progress.step.clone());

@@ -277,7 +277,12 @@ async fn run_step(
     let result = response.result.unwrap_or_default();
     if !args.quiet {
         for attempt in result.attempts.iter().filter(|attempt| attempt.failure.is_some()) {
-            eprintln!("  attempt {} on {}: {}", attempt.number, attempt.target, show::attempt(attempt));
+            eprintln!(
+                "  attempt {} on {}: {}",
+                attempt.number,
+                attempt.target,
+                show::attempt(attempt)
+            );
         }
     }
     let output = response.output.unwrap_or_default();
@@ -295,7 +300,12 @@ async fn run_step(
             "step": step_json(&result),
             "trace_id": response.trace_id,
         }),
-        summary: format!("{}; run {}, trace {}", show::step(&result), response.run_id, response.trace_id),
+        summary: format!(
+            "{}; run {}, trace {}",
+            show::step(&result),
+            response.run_id,
+            response.trace_id
+        ),
         degraded: response.degraded,
     }))
 }

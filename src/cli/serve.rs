@@ -10,7 +10,9 @@ use crate::app::{Options, Service};
 
 /// Serve the gRPC API until told to stop.
 #[derive(Debug, Args)]
-#[command(after_help = "SIGTERM or Ctrl-C lets calls end within the drain time; a second one stops at once.")]
+#[command(
+    after_help = "SIGTERM or Ctrl-C lets calls end within the drain time; a second one stops at once."
+)]
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -30,7 +32,9 @@ pub struct ServeArgs {
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Exit> {
     if args.config.config.is_none() && !args.config.rehearse {
-        eprintln!("error: say what to serve: --config FILE, or --rehearse for the embedded example");
+        eprintln!(
+            "error: say what to serve: --config FILE, or --rehearse for the embedded example"
+        );
         return Ok(Exit::Wrong);
     }
     let options = Options {

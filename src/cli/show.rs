@@ -49,9 +49,7 @@ pub(super) fn domain(domain: pb::FailureDomain) -> &'static str {
 pub(super) fn action(action: pb::RecoveryAction) -> String {
     match action {
         pb::RecoveryAction::Unspecified => "none".to_owned(),
-        other => {
-            other.as_str_name().trim_start_matches("RECOVERY_ACTION_").to_ascii_lowercase()
-        }
+        other => other.as_str_name().trim_start_matches("RECOVERY_ACTION_").to_ascii_lowercase(),
     }
 }
 
@@ -74,8 +72,7 @@ pub(super) fn seconds(duration: prost_types::Duration) -> String {
 
 /// `1,234 in, 56 out, $0.0012`
 pub(super) fn usage(usage: &pb::Usage) -> String {
-    let mut text =
-        format!("{} tokens in, {} out", usage.input_tokens, usage.output_tokens);
+    let mut text = format!("{} tokens in, {} out", usage.input_tokens, usage.output_tokens);
     if usage.cost_usd > 0.0 {
         let _ = write!(text, ", ${:.6}", usage.cost_usd);
     }

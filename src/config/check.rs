@@ -8,9 +8,35 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::raw::{RawConfig, RawLimits, RawListener, RawTarget, RawTelemetry};
-use super::{Config, Limits, Listener, TargetConfig, TelemetryConfig, TlsFiles};
+use super::base_url::{self, Allowed};
+use super::raw::{RawConfig, RawLimits, RawListener, RawSecret, RawTarget};
+use super::{Config, Limits, Listener, TargetConfig, TlsFiles};
 use crate::document::{Document, DurationText, Problem, Problems, nearest};
+
+/// Headers that hold secrets.
+const SECRET_HEADERS: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "cookie",
+    "x-auth-token",
+];
+/// Headers that belong to the transport.
+const TRANSPORT_HEADERS: [&str; 9] = [
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "te",
+    "upgrade",
+    "accept-encoding",
+];
+/// Members of a request's body that no target may lay its own over.
+const OWN_MEMBERS: [&str; 4] = ["model", "messages", "contents", "stream"];
 
 /// What a configuration reads beside its text.
 pub struct Environment<'a> {
@@ -20,10 +46,10 @@ pub struct Environment<'a> {
     pub base_dir: &'a Path,
 }
 
-struct Checker<'a> {
-    document: &'a Document,
-    environment: &'a Environment<'a>,
-    problems: Problems,
+pub(super) struct Checker<'a> {
+    pub(super) document: &'a Document,
+    pub(super) environment: &'a Environment<'a>,
+    pub(super) problems: Problems,
 }
 
 pub(super) fn resolve(
@@ -34,9 +60,12 @@ pub(super) fn resolve(
     let mut check = Checker { document, environment, problems: Problems::default() };
     let data = check.listener("/listeners/data", raw.listeners.data, 50_051);
     let control = check.listener("/listeners/control", raw.listeners.control, 50_052);
+    if data.address == control.address && data.address.port() != 0 {
+        check.at("/listeners/control", format!("{} is the data listener's address", data.address));
+    }
     let mut targets = BTreeMap::new();
     for (name, target) in raw.targets {
-        let path = format!("/targets/{name}");
+        let path = format!("/targets/{}", name.replace('~', "~0").replace('/', "~1"));
         if !is_name(&name) {
             check.at_key(&path, "a target's name is 1 to 64 characters of a-z, 0-9, _ and -");
         }
@@ -98,7 +127,7 @@ fn limits(raw: &RawLimits) -> Limits {
 }
 
 impl Checker<'_> {
-    fn at(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn at(&mut self, path: &str, message: impl Into<String>) {
         let position = self.document.position_of(path);
         self.problems.push(Problem::error(path, position, message));
     }
@@ -120,7 +149,10 @@ impl Checker<'_> {
             Some(Ok(address)) => address,
             Some(Err(_)) => {
                 let at = format!("{path}/address");
-                self.at(&at, "expected an IP address and a port, 127.0.0.1:50051 or [::]:50051 for example");
+                self.at(
+                    &at,
+                    "expected an IP address and a port, 127.0.0.1:50051 or [::]:50051 for example",
+                );
                 fallback
             }
         };
@@ -149,9 +181,15 @@ impl Checker<'_> {
         targets: &BTreeMap<Arc<str>, TargetConfig>,
     ) -> Vec<Arc<str>> {
         let Some(names) = raw else { return targets.keys().cloned().collect() };
+        if names.is_empty() {
+            self.at("/default_targets", "is empty; leave it out to mean all targets");
+        }
         let mut found = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             match targets.get_key_value(name.as_str()) {
+                Some((name, _)) if found.contains(name) => {
+                    self.at(&format!("/default_targets/{index}"), "stands here twice");
+                }
                 Some((name, _)) => found.push(name.clone()),
                 None => {
                     let path = format!("/default_targets/{index}");
@@ -171,8 +209,13 @@ impl Checker<'_> {
         if raw.model.trim().is_empty() {
             self.at(&format!("{path}/model"), "is empty");
         }
-        let base_url = raw.base_url.as_deref().and_then(|url| {
-            self.base_url(&format!("{path}/base_url"), url, raw.allow_plaintext)
+        let allowed = Allowed { plaintext: raw.allow_plaintext, private: raw.private };
+        let url_path = format!("{path}/base_url");
+        let base_url =
+            raw.base_url.as_deref().and_then(|url| self.base_url(&url_path, url, allowed));
+        // On this machine a private address is what was meant.
+        let here = base_url.as_deref().is_some_and(|url| {
+            url.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(is_loopback))
         });
         if let Some(own) = &raw.path
             && !own.starts_with('/')
@@ -180,8 +223,21 @@ impl Checker<'_> {
             self.at(&format!("{path}/path"), "must begin with `/`");
         }
         for (name, value) in &raw.headers {
-            let at = format!("{path}/headers/{name}");
+            let at = format!("{path}/headers/{}", name.replace('~', "~0").replace('/', "~1"));
             self.header(&at, name, value);
+            self.own_header(&at, name);
+        }
+        for name in raw.extra.keys().filter(|name| OWN_MEMBERS.contains(&name.as_str())) {
+            self.at_key(&format!("{path}/extra/{name}"), format!("`{name}` cannot be laid over"));
+        }
+        for (field, limit) in [
+            ("connect", raw.timeouts.connect),
+            ("attempt", raw.timeouts.attempt),
+            ("queue", raw.timeouts.queue),
+        ] {
+            if limit.is_some_and(|limit| limit.0.is_zero()) {
+                self.at(&format!("{path}/timeouts/{field}"), "has to be longer than 0");
+            }
         }
         let credential_header = raw.credential_header.map(|header| {
             self.header(&format!("{path}/credential_header/name"), &header.name, &header.prefix);
@@ -193,7 +249,12 @@ impl Checker<'_> {
             base_url,
             path: raw.path,
             query: raw.query.into_iter().collect(),
-            credential: raw.credential,
+            credential: raw.credential.map(|reference| match reference {
+                RawSecret::File(file) => {
+                    RawSecret::File(self.file(&file).to_string_lossy().into_owned())
+                }
+                RawSecret::Env(name) => RawSecret::Env(name),
+            }),
             credential_header,
             headers: raw.headers.into_iter().collect(),
             extra: raw.extra,
@@ -208,6 +269,22 @@ impl Checker<'_> {
             queue_max: raw.queue_max.unwrap_or(256),
             http: raw.http,
             response_bytes_max: raw.response_bytes_max.unwrap_or(8 << 20) as usize,
+            private: raw.private || here,
+        }
+    }
+
+    /// Headers that are ours to set, and those that hold secrets: these have a place where they do
+    /// not stand in a file that people read.
+    fn own_header(&mut self, path: &str, name: &str) {
+        let name = name.to_ascii_lowercase();
+        if SECRET_HEADERS.contains(&name.as_str()) {
+            let position = self.document.position_of_key(path);
+            self.problems.push(
+                Problem::error(path, position, format!("`{name}` holds a secret"))
+                    .suggest(Some("use `credential` and `credential_header`")),
+            );
+        } else if TRANSPORT_HEADERS.contains(&name.as_str()) {
+            self.at_key(path, format!("`{name}` is set by the transport"));
         }
     }
 
@@ -220,42 +297,22 @@ impl Checker<'_> {
         }
     }
 
-    /// Replaces `${NAME}` and checks what comes out: a host we mean, over TLS unless it is on this
-    /// machine, without userinfo, query or fragment, which could send a key elsewhere.
-    fn base_url(&mut self, path: &str, raw: &str, allow_plaintext: bool) -> Option<String> {
-        let url = match self.substitute(raw) {
-            Ok(url) => url,
+    /// Replaces `${NAME}` and checks what comes out.
+    fn base_url(&mut self, path: &str, raw: &str, allowed: Allowed) -> Option<String> {
+        let checked = match self.substitute(raw) {
+            Ok(url) => base_url::check(&url, allowed),
             Err(message) => {
                 self.at(path, message);
                 return None;
             }
         };
-        let url = url.trim_end_matches('/').to_owned();
-        let Ok(parsed) = url.parse::<Uri>() else {
-            self.at(path, "is not a URL");
-            return None;
-        };
-        let (Some(scheme), Some(authority)) = (parsed.scheme_str(), parsed.authority()) else {
-            self.at(path, "needs a scheme and a host, https://api.example.com/v1 for example");
-            return None;
-        };
-        if authority.as_str().contains('@') {
-            self.at(path, "must not hold a user name or password");
+        match checked {
+            Ok(url) => Some(url),
+            Err(wrong) => {
+                wrong.into_iter().for_each(|message| self.at(path, message));
+                None
+            }
         }
-        if parsed.query().is_some() || url.contains('#') {
-            self.at(path, "must not hold a query or a fragment; use `query`");
-        }
-        let local = is_loopback(authority.host());
-        match scheme {
-            "https" => {}
-            "http" if local || allow_plaintext => {}
-            "http" => self.at(
-                path,
-                "is plain HTTP to another machine; use https, or say `allow_plaintext: true`",
-            ),
-            other => self.at(path, format!("`{other}` is not a scheme that is called")),
-        }
-        Some(url)
     }
 
     fn substitute(&self, text: &str) -> Result<String, String> {
@@ -278,49 +335,6 @@ impl Checker<'_> {
         }
         out.push_str(rest);
         Ok(out)
-    }
-
-    /// The file's word, else OpenTelemetry's own variables, else a default.
-    fn telemetry(&mut self, raw: RawTelemetry) -> TelemetryConfig {
-        let variable = |name: &str| {
-            (self.environment.variable)(name).filter(|value| !value.trim().is_empty())
-        };
-        let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"))
-            || variable("OTEL_TRACES_EXPORTER").is_some_and(|v| v == "none");
-        let endpoint = raw
-            .otlp_endpoint
-            .or_else(|| variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
-            .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"))
-            .filter(|_| !disabled);
-        let sampler = variable("OTEL_TRACES_SAMPLER").unwrap_or_default();
-        let from_environment = match sampler.trim_start_matches("parentbased_") {
-            "always_off" => Some(0.0),
-            "always_on" => Some(1.0),
-            _ => variable("OTEL_TRACES_SAMPLER_ARG").and_then(|text| text.parse::<f64>().ok()),
-        };
-        let resource = variable("OTEL_RESOURCE_ATTRIBUTES")
-            .unwrap_or_default()
-            .split(',')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
-            .collect();
-        if let Some(url) = &endpoint
-            && url.parse::<Uri>().map_or(true, |uri| uri.authority().is_none())
-        {
-            let message = format!("the OTLP endpoint `{url}` is not a URL");
-            self.at("/telemetry/otlp_endpoint", message);
-        }
-        TelemetryConfig {
-            otlp_endpoint: endpoint,
-            service_name: raw
-                .service_name
-                .or_else(|| (self.environment.variable)("OTEL_SERVICE_NAME"))
-                .unwrap_or_else(|| "mainstay".to_owned()),
-            resource,
-            sample_ratio: raw.sample_ratio.or(from_environment).unwrap_or(1.0).clamp(0.0, 1.0),
-            log: raw.log.unwrap_or_else(|| "info".to_owned()),
-            log_json: raw.log_json,
-        }
     }
 }
 
@@ -380,7 +394,10 @@ default_targets: [mian]
             read(text, variables).unwrap().targets["a"].base_url.clone().unwrap()
         };
         assert_eq!(base(&[]), "https://api.openai.com/v1");
-        assert_eq!(base(&[("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1/")]), "http://127.0.0.1:8080/v1");
+        assert_eq!(
+            base(&[("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1/")]),
+            "http://127.0.0.1:8080/v1"
+        );
         let without = text.replace(":-https://api.openai.com/v1", "");
         assert!(read(&without, &[]).unwrap_err().contains("OPENAI_BASE_URL is not set"));
     }
@@ -388,35 +405,58 @@ default_targets: [mian]
     #[test]
     fn hostile_base_urls_are_refused() {
         for url in [
-            "ftp://x/", "file:///etc/passwd", "http://10.0.0.1/v1", "https://a@b/", "https://a/?k=v",
-            "https://evil#.openai.azure.com", "//x", "x", "http://127.0.0.1.evil.com/v1",
+            "ftp://x/",
+            "file:///etc/passwd",
+            "http://10.0.0.1/v1",
+            "https://a@b/",
+            "https://a/?k=v",
+            "https://evil#.openai.azure.com",
+            "//x",
+            "x",
+            "http://127.0.0.1.evil.com/v1",
         ] {
             let text = format!("targets: {{a: {{dialect: openai, model: m, base_url: '{url}'}}}}");
             assert!(read(&text, &[]).is_err(), "{url}");
         }
-        for url in ["http://localhost:1/v1", "http://[::1]:1", "http://127.0.0.1:8080", "https://api.example.com"] {
+        for url in [
+            "http://localhost:1/v1",
+            "http://[::1]:1",
+            "http://127.0.0.1:8080",
+            "https://api.example.com",
+        ] {
             let text = format!("targets: {{a: {{dialect: openai, model: m, base_url: '{url}'}}}}");
             assert!(read(&text, &[]).is_ok(), "{url}");
         }
     }
 
+    /// What ships is read as it stands, with nothing set and with what the rehearsal sets.
     #[test]
-    fn opentelemetry_variables_are_honoured() {
-        let config = read(
-            "{}",
-            &[
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"),
-                ("OTEL_SERVICE_NAME", "orders"),
-                ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
-                ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
-                ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c = d"),
-            ],
-        )
-        .unwrap()
-        .telemetry;
-        assert_eq!(config.otlp_endpoint.as_deref(), Some("http://127.0.0.1:4317"));
-        assert_eq!((config.service_name.as_str(), config.sample_ratio), ("orders", 0.25));
-        assert_eq!(config.resource, [("a".into(), "b".into()), ("c".into(), "d".into())]);
-        assert_eq!(read("telemetry: {service_name: x}", &[("OTEL_SDK_DISABLED", "true")]).unwrap().telemetry.otlp_endpoint, None);
+    fn the_shipped_configurations_are_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+        let config = read(&text("mainstay.yaml"), &[("OTEL_SERVICE_NAME", "mine")]).unwrap();
+        assert_eq!(config.default_targets, ["openai".into()]);
+        assert_eq!(config.telemetry.service_name, "mine");
+        let rehearsal = read(&text("rehearsal.yaml"), &[("SIMULATOR", "127.0.0.1:4000")]).unwrap();
+        assert_eq!(rehearsal.targets.len(), 3);
+        assert_eq!(
+            rehearsal.targets["sim-small"].base_url.as_deref(),
+            Some("http://127.0.0.1:4000/v1beta")
+        );
+        assert!(rehearsal.targets["sim-small"].private);
+        assert!(read(&text("rehearsal.yaml"), &[]).unwrap_err().contains("SIMULATOR is not set"));
+    }
+
+    #[test]
+    fn secrets_and_our_own_words_are_kept_out_of_headers_and_bodies() {
+        let text = "targets: {a: {dialect: openai, model: m, headers: {Authorization: Bearer x, \
+            host: y, x-team: z}, extra: {model: b, store: false}, credential: {file: key.txt}, \
+            timeouts: {attempt: 0s}}}\ndefault_targets: [a, a]";
+        insta::assert_snapshot!(read(text, &[]).unwrap_err());
+        let config = read("targets: {a: {dialect: openai, model: m, credential: {file: k}}}", &[]);
+        assert!(matches!(
+            &config.unwrap().targets["a"].credential,
+            Some(RawSecret::File(path)) if path == "/etc/mainstay/k"
+        ));
     }
 }

@@ -3,9 +3,11 @@
 //! Read once, before any port is bound, and refused as a whole when anything in it is wrong. Only
 //! here are addresses, keys and headers; policies, pipelines and requests can only name targets.
 
+mod base_url;
 mod check;
 pub mod raw;
 pub mod secret;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::document::{Document, Problems};
 
+pub use base_url::is_public;
 pub use check::Environment;
 pub use raw::{RawDialect, RawHttp, RawSecret};
 pub use secret::Secret;
@@ -109,6 +112,8 @@ pub struct TargetConfig {
     pub http: RawHttp,
     /// Largest response.
     pub response_bytes_max: usize,
+    /// Whether a private address may be connected to; see [`is_public`].
+    pub private: bool,
 }
 
 /// Limits that protect the server.

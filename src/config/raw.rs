@@ -135,6 +135,9 @@ pub struct RawTarget {
     /// Call it over plain HTTP although it is not on this machine.
     #[serde(default)]
     pub allow_plaintext: bool,
+    /// Its address is one of a private network. On this machine that goes without saying.
+    #[serde(default)]
+    pub private: bool,
 }
 
 /// How an HTTP API is spoken.

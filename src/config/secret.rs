@@ -1,10 +1,14 @@
 //! Secrets: found by reference, held without printing.
 
 use std::fmt;
+use std::io::Read;
 
 use zeroize::Zeroizing;
 
 use super::raw::RawSecret;
+
+/// Longest secret in bytes; a service account's key file has about 2 KiB.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// A secret text. It prints as `[secret]`, is not serialisable, and is wiped when dropped.
 #[derive(Clone)]
@@ -53,9 +57,14 @@ pub fn fetch(reference: &RawSecret) -> Result<Secret, SecretError> {
             Ok(_) | Err(_) => Err(SecretError::NotSet(name.clone())),
         },
         RawSecret::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                SecretError::Unreadable { path: path.clone(), kind: error.kind() }
-            })?;
+            let unreadable = |error: std::io::Error| SecretError::Unreadable {
+                path: path.clone(),
+                kind: error.kind(),
+            };
+            // A device or a wrong path may have no end.
+            let mut text = String::new();
+            let file = std::fs::File::open(path).map_err(unreadable)?;
+            file.take(SECRET_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
             if text.trim().is_empty() {
                 return Err(SecretError::Empty(path.clone()));
             }

@@ -97,8 +97,7 @@ impl Documents {
 
     fn policy(&self, source: &Source) -> Result<(PolicyVersion, Problems), Problems> {
         let document = parse(source)?;
-        let known =
-            policy::Known { targets: Some(&self.target_names), carried_out: CARRIED_OUT };
+        let known = policy::Known { targets: Some(&self.target_names), carried_out: CARRIED_OUT };
         let (policy, warnings) = policy::compile(&document, &known)?;
         let version = PolicyVersion {
             reference: PolicyRef { name: source.name.as_str().into(), version: 1 },
@@ -124,10 +123,11 @@ impl Documents {
         };
         let (mut pipeline, warnings) = pipeline::compile(&document, &known)?;
         pipeline.name = source.name.as_str().into();
-        let planned = PlannedPipeline::new(pipeline, 1, &self.targets).map_err(|(step, error)| {
-            let message = format!("step `{step}`: {error}");
-            Problems(vec![Problem::error("/steps", document.position_of("/steps"), message)])
-        })?;
+        let planned =
+            PlannedPipeline::new(pipeline, 1, &self.targets).map_err(|(step, error)| {
+                let message = format!("step `{step}`: {error}");
+                Problems(vec![Problem::error("/steps", document.position_of("/steps"), message)])
+            })?;
         let version = PipelineVersion {
             name: source.name.as_str().into(),
             version: 1,

@@ -50,11 +50,11 @@ impl DurationText {
 impl fmt::Display for DurationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis();
-        if ms >= 3_600_000 && ms % 3_600_000 == 0 {
+        if ms >= 3_600_000 && ms.is_multiple_of(3_600_000) {
             write!(f, "{}h", ms / 3_600_000)
-        } else if ms >= 60_000 && ms % 60_000 == 0 {
+        } else if ms >= 60_000 && ms.is_multiple_of(60_000) {
             write!(f, "{}m", ms / 60_000)
-        } else if ms >= 1_000 && ms % 1_000 == 0 {
+        } else if ms >= 1_000 && ms.is_multiple_of(1_000) {
             write!(f, "{}s", ms / 1_000)
         } else if ms >= 10_000 {
             write!(f, "{:.1}s", self.0.as_secs_f64())
@@ -90,8 +90,8 @@ impl<'de> Deserialize<'de> for DurationText {
                 }
             }
             fn visit_i64<E: serde::de::Error>(self, seconds: i64) -> Result<DurationText, E> {
-                let seconds = u64::try_from(seconds)
-                    .map_err(|_| E::custom("seconds from 0 to ten years"))?;
+                let seconds =
+                    u64::try_from(seconds).map_err(|_| E::custom("seconds from 0 to ten years"))?;
                 self.visit_u64(seconds)
             }
         }

@@ -91,20 +91,18 @@ fn describe(
                 );
             }
         }
-        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            match likely_branch(context) {
-                Some(branch) => {
-                    for inner in branch {
-                        describe(inner, document, schema, base, problems);
-                    }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => match likely_branch(context) {
+            Some(branch) => {
+                for inner in branch {
+                    describe(inner, document, schema, base, problems);
                 }
-                None => problems.push(Problem::error(
-                    path.clone(),
-                    document.position_of(&path),
-                    forms_expected(context),
-                )),
             }
-        }
+            None => problems.push(Problem::error(
+                path.clone(),
+                document.position_of(&path),
+                forms_expected(context),
+            )),
+        },
         Kind::Enum { options } => {
             let options: Vec<&str> = options
                 .as_array()
@@ -238,6 +236,7 @@ mod tests {
     use serde::Deserialize;
 
     #[derive(Debug, Deserialize, JsonSchema)]
+    #[allow(dead_code)]
     #[serde(deny_unknown_fields)]
     struct Thing {
         #[serde(default)]
@@ -254,6 +253,7 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize, JsonSchema)]
+    #[allow(dead_code)]
     #[serde(untagged)]
     enum Part {
         Name(String),

@@ -2,10 +2,7 @@
 
 /// The candidate nearest to `word`, if it is near enough to be what was meant: at most a third of
 /// its letters differ (Damerau–Levenshtein, optimal string alignment), case and `-`/`_` aside.
-pub fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);
     let limit = (folded.len() / 3).max(1);
     candidates

@@ -143,10 +143,9 @@ impl Node {
             NodeValue::Map(members) => {
                 members.iter().find(|(key, ..)| key == token).map(|(.., node)| node)
             }
-            NodeValue::Null
-            | NodeValue::Bool(_)
-            | NodeValue::Number(_)
-            | NodeValue::Text(_) => None,
+            NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) => {
+                None
+            }
         }
     }
 

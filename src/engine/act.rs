@@ -86,7 +86,8 @@ fn repair(walk: &mut Walk<'_, '_>, unusable: Unusable) -> Next {
         Some(checked) if checked.value.is_some() => {
             let lossy = checked.verdict == output::Verdict::Lossy;
             let verdict = if lossy { OutputVerdict::Lossy } else { OutputVerdict::Repaired };
-            let output = attempt::into_output(said.unwrap_or_default(), checked, verdict, wants_json);
+            let output =
+                attempt::into_output(said.unwrap_or_default(), checked, verdict, wants_json);
             if lossy {
                 walk.degrade(output, DegradedBy::Partial);
                 walk.report.target = Some(walk.target.name.clone());

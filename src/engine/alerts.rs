@@ -143,10 +143,8 @@ impl Alerts {
 
 impl Inner {
     fn counter(&mut self, site: &AlertSite<'_>, window: Duration) -> usize {
-        let found = self
-            .counters
-            .iter()
-            .position(|c| c.policy == *site.policy && c.domain == site.domain);
+        let found =
+            self.counters.iter().position(|c| c.policy == *site.policy && c.domain == site.domain);
         found.unwrap_or_else(|| {
             // One for each policy and domain: policies are few, but a pusher could rename for
             // ever.

@@ -21,7 +21,7 @@ pub struct Attempted {
     /// What happened, for the record.
     pub record: AttemptRecord,
     /// The output, or what is wrong with it.
-    pub result: Result<StepOutput, Unusable>,
+    pub result: Result<StepOutput, Box<Unusable>>,
 }
 
 /// An attempt that gave no usable output as it stands.
@@ -79,19 +79,23 @@ pub async fn make(
     Attempted { record, result }
 }
 
+fn refused(failure: Failure) -> Box<Unusable> {
+    Box::new(failure.into())
+}
+
 async fn go(
     cx: &StepContext<'_>,
     target: &Arc<Target>,
     messages: &[Message],
     deadline: Instant,
     record: &mut AttemptRecord,
-) -> Result<StepOutput, Unusable> {
+) -> Result<StepOutput, Box<Unusable>> {
     let planned = cx.planned;
     let request = request(planned, target, messages);
     let body = target.dialect.encode(&request).map_err(|error| {
-        Failure::new(FailureCause::UnsupportedParameter, error.to_string())
+        refused(Failure::new(FailureCause::UnsupportedParameter, error.to_string()))
     })?;
-    let ticket = target.gate.admit(deadline).await?;
+    let ticket = target.gate.admit(deadline).await.map_err(refused)?;
     let limit = planned.step.attempt_timeout.or(cx.policy.policy.execution.attempt_timeout);
     let own_deadline = Instant::now() + limit.unwrap_or(target.attempt_timeout);
     record.called = true;
@@ -106,12 +110,12 @@ async fn go(
         .await;
     drop(ticket);
     let reply = judge(target, outcome).map_err(|failure| {
-        let timed_out = failure.cause == FailureCause::RequestTimeout
-            && failure.evidence.status.is_none();
+        let timed_out =
+            failure.cause == FailureCause::RequestTimeout && failure.evidence.status.is_none();
         let ended_by_caller = timed_out && deadline <= own_deadline;
         let failure =
             if ended_by_caller { failure.with_detail("caller_deadline") } else { failure };
-        Unusable { ended_by_caller, ..failure.into() }
+        Box::new(Unusable { ended_by_caller, ..failure.into() })
     })?;
     record.usage = reply.usage;
     record.finish = Some(finish_name(&reply.finish));
@@ -146,8 +150,7 @@ fn request(planned: &PlannedStep, target: &Target, messages: &[Message]) -> Mode
 fn judge(target: &Target, outcome: Outcome) -> Result<ModelReply, Failure> {
     match outcome {
         Outcome::Response(response) => {
-            let context =
-                DecodeContext { provider: &target.provider, now: jiff::Timestamp::now() };
+            let context = DecodeContext { provider: &target.provider, now: jiff::Timestamp::now() };
             target.dialect.decode(&response, context)
         }
         Outcome::Fault(fault) => Err(crate::failure::classify::of_fault(fault)),
@@ -164,7 +167,7 @@ fn finish_name(finish: &FinishReason) -> &'static str {
 
 /// Holds a reply against the step's contract. A tool call is an output of its own; the contract is
 /// for text.
-fn check(planned: &PlannedStep, reply: ModelReply) -> Result<StepOutput, Unusable> {
+fn check(planned: &PlannedStep, reply: ModelReply) -> Result<StepOutput, Box<Unusable>> {
     if !reply.tool_calls.is_empty() {
         return Ok(StepOutput {
             body: OutputBody::Text(reply.text),
@@ -179,14 +182,12 @@ fn check(planned: &PlannedStep, reply: ModelReply) -> Result<StepOutput, Unusabl
     let checked = output::check(&text, false, &planned.contract);
     match checked.verdict {
         Verdict::Clean => Ok(into_output(text, checked, OutputVerdict::Clean, wants_json)),
-        Verdict::Repaired | Verdict::Lossy | Verdict::Failed => {
-            Err(Unusable {
-                failure: failure_of(&checked),
-                offer: Some(checked),
-                said: Some(text),
-                ended_by_caller: false,
-            })
-        }
+        Verdict::Repaired | Verdict::Lossy | Verdict::Failed => Err(Box::new(Unusable {
+            failure: failure_of(&checked),
+            offer: Some(checked),
+            said: Some(text),
+            ended_by_caller: false,
+        })),
     }
 }
 

@@ -3,8 +3,8 @@
 //! Sent to whoever listens at that moment and kept nowhere: the run's record is the truth. A slow
 //! listener loses events (their numbers show a gap) and never holds a run back.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
 

@@ -104,8 +104,11 @@ impl Gate {
             } else {
                 FailureCause::PermissionDenied
             };
-            return Err(Failure::new(cause, format!("the target is disabled: {}", disabled.reason))
-                .with_detail("target_disabled"));
+            return Err(Failure::new(
+                cause,
+                format!("the target is disabled: {}", disabled.reason),
+            )
+            .with_detail("target_disabled"));
         }
         match state.cool_down_until {
             Some(until) if until > now => {
@@ -242,7 +245,11 @@ mod tests {
         let gate = gate();
         let ticket = gate.admit(in_a_minute()).await.unwrap();
         let (second, third) = tokio::join!(gate.admit(in_a_minute()), gate.admit(in_a_minute()));
-        assert_eq!(second.unwrap_err().cause, FailureCause::BulkheadFull, "after the queue's limit");
+        assert_eq!(
+            second.unwrap_err().cause,
+            FailureCause::BulkheadFull,
+            "after the queue's limit"
+        );
         assert_eq!(third.unwrap_err().cause, FailureCause::BulkheadFull, "the queue was full");
         drop(ticket);
         assert!(gate.admit(in_a_minute()).await.is_ok());
@@ -256,7 +263,10 @@ mod tests {
         failure.retry_after = Some(Duration::from_secs(7));
         gate.note(&failure, Instant::now());
         let refused = gate.admit(in_a_minute()).await.unwrap_err();
-        assert_eq!((refused.cause, refused.retry_after), (FailureCause::RateLimited, Some(Duration::from_secs(7))));
+        assert_eq!(
+            (refused.cause, refused.retry_after),
+            (FailureCause::RateLimited, Some(Duration::from_secs(7)))
+        );
         tokio::time::advance(Duration::from_secs(7)).await;
         assert!(gate.admit(in_a_minute()).await.is_ok());
     }
@@ -266,7 +276,10 @@ mod tests {
         let gate = gate();
         gate.note(&Failure::new(FailureCause::Authentication, "x"), Instant::now());
         assert_eq!(gate.outlook(Instant::now()), (None, Some(Refusal::Disabled)));
-        assert_eq!(gate.admit(in_a_minute()).await.unwrap_err().cause, FailureCause::Authentication);
+        assert_eq!(
+            gate.admit(in_a_minute()).await.unwrap_err().cause,
+            FailureCause::Authentication
+        );
         gate.set_disabled(None);
         assert!(gate.admit(in_a_minute()).await.is_ok());
     }

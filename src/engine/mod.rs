@@ -266,9 +266,12 @@ impl Engine {
             return Err(SubmitError::DeadlinePassed);
         }
         let policy = self.policy_for(&request)?;
-        let permit = self.inner.admission.clone().try_acquire_owned().map_err(|_| {
-            SubmitError::QueueFull { retry_after: Duration::from_secs(1) }
-        })?;
+        let permit = self
+            .inner
+            .admission
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| SubmitError::QueueFull { retry_after: Duration::from_secs(1) })?;
         let pipeline_run = matches!(request.work, Work::Pipeline(_));
         if !pipeline_run && request.wait && request.idempotency_key.is_none() {
             return Ok(self.unjournaled(request, policy, permit).await);
@@ -282,11 +285,8 @@ impl Engine {
             Work::Pipeline(version) => Some(version),
         }
         .and_then(|version| version.planned.pipeline.policy.clone());
-        let name = request
-            .policy
-            .as_deref()
-            .or(of_pipeline.as_deref())
-            .unwrap_or(self.default_policy());
+        let name =
+            request.policy.as_deref().or(of_pipeline.as_deref()).unwrap_or(self.default_policy());
         self.documents().policy(name).ok_or_else(|| {
             let snapshot = self.documents().snapshot();
             let names = snapshot.policies.keys().map(|name| &**name);
@@ -333,7 +333,8 @@ impl Engine {
         let now = Instant::now();
         let time = request.caller_deadline.saturating_duration_since(now);
         let mut record = self.first_record(&request, &policy);
-        let context = self.context(&request, &record, request.caller_deadline - answer_margin(time), &policy);
+        let context =
+            self.context(&request, &record, request.caller_deadline - answer_margin(time), &policy);
         let outcome = self
             .execute(&request, &policy, &context, |index, report| {
                 place(&mut record, index, report);
@@ -361,7 +362,8 @@ impl Engine {
             Err(Conflict::KeyReused) => return Err(SubmitError::IdempotencyKeyReused),
             Err(Conflict::RunIdTaken) => return Err(SubmitError::RunIdTaken { run_id }),
         };
-        let outlives = request.idempotency_key.is_some() || request.run_id.is_some() || !request.wait;
+        let outlives =
+            request.idempotency_key.is_some() || request.run_id.is_some() || !request.wait;
         if !outlives {
             let _guard = CancelOnDrop(&handle);
             self.carry(&request, &policy, &handle, Some(request.caller_deadline)).await;

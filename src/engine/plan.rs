@@ -96,7 +96,8 @@ fn contract(step: &Step) -> Result<Contract, String> {
             ..options
         })),
         OutputSpec::Json { schema: Some(schema), .. } => {
-            Contract::json_schema(schema.source().clone(), options).map_err(|error| error.to_string())
+            Contract::json_schema(schema.source().clone(), options)
+                .map_err(|error| error.to_string())
         }
         OutputSpec::Json { schema: None, .. } => Ok(Contract::json(options)),
     }

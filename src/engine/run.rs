@@ -255,8 +255,7 @@ async fn elements(
 /// Makes the output of a `for_each` step out of its elements': an array in the order of its input.
 fn settle_elements(report: &mut StepReport, on_failure: OnElementFailure) {
     let failing = report.elements.iter().find(|element| {
-        element.halts_run
-            || (element.failure.is_some() && on_failure == OnElementFailure::Fail)
+        element.halts_run || (element.failure.is_some() && on_failure == OnElementFailure::Fail)
     });
     if let Some(element) = failing {
         report.failure.clone_from(&element.failure);

@@ -22,6 +22,7 @@ use super::targets::Target;
 use crate::exchange::Message;
 use crate::failure::Failure;
 use crate::journal::{DecisionRecord, DegradedBy, RunState, StepOutput, StepReport};
+use crate::output::ChangeKind;
 use crate::pipeline::Scope;
 use crate::policy::{
     Conditions, Decision, DegradeSource, History, Moment, RepairOffer, Site, TargetCondition,
@@ -181,7 +182,7 @@ impl Walk<'_, '_> {
                     let decision = self.decide(&unusable, number);
                     let action = decision.verdict.action();
                     self.history.record_decision(&decision, &target.name);
-                    let (next, decided) = act::carry_out(self, decision, unusable);
+                    let (next, decided) = act::carry_out(self, decision, *unusable);
                     self.report.last_action = action.or(self.report.last_action);
                     record.decision = Some(decided);
                     self.cx.run.tell(|| RunEventKind::AttemptFailed {
@@ -247,14 +248,22 @@ impl Walk<'_, '_> {
             remaining: self.until.saturating_duration_since(now),
             dice: rand::random::<f64>(),
         };
-        decide(
-            &self.cx.policy.policy,
-            &unusable.failure,
-            &site,
-            &self.history,
-            moment,
-            &conditions,
-        )
+        let policy = &self.cx.policy.policy;
+        let decision = decide(policy, &unusable.failure, &site, &self.history, moment, &conditions);
+        for rule in &decision.broken_overrides {
+            let policy = &self.cx.policy.reference;
+            tracing::warn!(
+                policy = %policy.name, version = policy.version, %rule,
+                "the condition of an override could not be evaluated; it counts as not met"
+            );
+        }
+        match (&decision.verdict, &unusable.offer) {
+            (Verdict::Repair { .. }, _) | (_, None) => decision,
+            (_, Some(offer)) => {
+                let lenient = policy.validation.strip_markdown_fences && only_a_fence(offer);
+                if lenient { fence_stripped(decision) } else { decision }
+            }
+        }
     }
 
     /// The step's own targets first, then every other one that a policy may name.
@@ -346,6 +355,24 @@ impl Walk<'_, '_> {
 impl Unusable {
     fn clone_failure(&self) -> Self {
         Self::from(self.failure.clone())
+    }
+}
+
+/// Whether taking a code fence off is all that an output needs.
+fn only_a_fence(offer: &crate::output::Checked) -> bool {
+    offer.verdict == crate::output::Verdict::Repaired
+        && offer.changes.omitted() == 0
+        && offer.changes.listed().iter().all(|change| change.kind == ChangeKind::FenceRemoved)
+}
+
+/// `validation.strip_markdown_fences` takes a fence off whatever the ladder would have done.
+fn fence_stripped(decision: Decision) -> Decision {
+    Decision {
+        verdict: Verdict::Repair { accept_lossy: false },
+        rule: "validation.strip_markdown_fences".into(),
+        rung: None,
+        skipped: Vec::new(),
+        ..decision
     }
 }
 

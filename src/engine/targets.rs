@@ -88,10 +88,8 @@ impl Targets {
     /// Puts them together. Unknown names among the defaults are left out; the configuration has
     /// refused them before.
     pub fn new(targets: Vec<Target>, default: &[Arc<str>]) -> Self {
-        let by_name: BTreeMap<Arc<str>, Arc<Target>> = targets
-            .into_iter()
-            .map(|target| (target.name.clone(), Arc::new(target)))
-            .collect();
+        let by_name: BTreeMap<Arc<str>, Arc<Target>> =
+            targets.into_iter().map(|target| (target.name.clone(), Arc::new(target))).collect();
         let default = default.iter().filter_map(|name| by_name.get(name).cloned()).collect();
         Self { by_name, default }
     }
@@ -123,8 +121,12 @@ mod tests {
 
     #[test]
     fn cost_counts_cached_tokens_apart() {
-        let usage =
-            Usage { input_tokens: 1_000_000, output_tokens: 500_000, cached_input_tokens: 400_000, reasoning_tokens: 0 };
+        let usage = Usage {
+            input_tokens: 1_000_000,
+            output_tokens: 500_000,
+            cached_input_tokens: 400_000,
+            reasoning_tokens: 0,
+        };
         let price = Price { input: 2.0, cached_input: Some(0.5), output: 8.0 };
         assert!((price.cost(&usage) - (1.2 + 0.2 + 4.0)).abs() < 1e-9);
         let plain = Price { cached_input: None, ..price };

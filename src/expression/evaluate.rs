@@ -16,7 +16,8 @@ use super::tree::{Binary, Function, LoopKind, Node};
 use super::value::{Text, Val};
 use super::{ExpressionError as Error, LIST_ITEMS_MAX, Variable};
 
-/// Steps that one evaluation may take; about a millisecond.
+/// Steps that one evaluation may take: enough for a condition over the longest list, and a few
+/// milliseconds at most.
 pub(super) const FUEL: u64 = 100_000;
 
 const OUT_OF_FUEL: Error = Error::TooCostly("the expression needs more steps than it may take");
@@ -244,7 +245,7 @@ impl<'a> Machine<'a> {
                 double(operator, *x, *y).ok_or_else(|| unfit(operator.sign(), &[&a, &b]))
             }
             (Val::Text(x), Val::Text(y)) if operator == Binary::Add => {
-                self.pay((x.len() + y.len()) / 64)?;
+                self.pay((x.len() + y.len()) / 32)?;
                 Ok(Val::Text(Text::made([&**x, &**y].concat())))
             }
             _ if operator == Binary::Add && a.is_list() && b.is_list() => {
@@ -376,7 +377,7 @@ impl<'a> Machine<'a> {
                 Number::from_f64(*value).ok_or(Error::Range("the value is not a finite number"))?,
             ),
             Val::Text(text) => {
-                self.pay(text.len() / 256)?;
+                self.pay(text.len() / 64)?;
                 Value::String((**text).to_owned())
             }
             Val::JsonList(_) | Val::List(_) => {

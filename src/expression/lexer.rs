@@ -1,7 +1,6 @@
 //! The words of an expression.
 
-use super::ExpressionError;
-use super::parser::refusal;
+use super::{ExpressionError, refusal};
 
 /// One word with the byte at which it starts.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,7 +10,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::lexer::{Kind, Lexer, Token};
 use super::tree::{Binary, Function, LoopKind, Node};
-use super::{DEPTH_MAX, ExpressionError as Error, SOURCE_BYTES_MAX};
+use super::{DEPTH_MAX, ExpressionError as Error, SOURCE_BYTES_MAX, refusal};
 use crate::document::nearest;
 
 /// Longest pattern of `matches` in bytes.
@@ -57,25 +57,6 @@ pub(super) fn parse(source: &str, variables: &[&str]) -> Result<Node, Error> {
     match parser.peek() {
         Kind::End => Ok(whole.node),
         _ => Err(parser.unexpected()),
-    }
-}
-
-/// The refusal of what stands at a byte of the source.
-pub(super) fn refusal(
-    source: &str,
-    at: usize,
-    message: impl Into<String>,
-    suggestion: Option<String>,
-) -> Error {
-    let before = source.get(..at).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Error::Refused {
-        line: number(line),
-        column: number(column),
-        message: message.into(),
-        suggestion,
     }
 }
 

@@ -176,6 +176,7 @@ fn bombs_run_out_of_fuel() {
         "v.list.all(x, v.list == v.list)".to_owned(),
         "v.list.exists(x, -1 in v.list) || true".to_owned(),
         "v.longer.all(x, true)".to_owned(),
+        "v.longer.all(x, true) || true".to_owned(),
         format!("size({}) > 0", vec!["v.text"; 14].join("+")),
         format!("[{}]", vec!["v.list.all(x, x >= 0)"; 60].join(",")),
     ];

@@ -57,11 +57,13 @@ impl<'a> Val<'a> {
             Value::Bool(value) => Self::Bool(*value),
             // Numbers are kept as they were written (serde_json's `arbitrary_precision`), so each
             // is read here, where it is needed.
-            Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-                (Some(value), ..) => Self::Int(value),
-                (None, Some(value), _) => Self::UInt(value),
-                (None, None, Some(value)) if value.is_finite() => Self::Double(value),
-                _ => return Err(Error::Range("a number is outside the range of doubles")),
+            Value::Number(number) => match number.as_i64() {
+                Some(value) => Self::Int(value),
+                None => match (number.as_u64(), number.as_f64()) {
+                    (Some(value), _) => Self::UInt(value),
+                    (None, Some(value)) if value.is_finite() => Self::Double(value),
+                    _ => return Err(Error::Range("a number is outside the range of doubles")),
+                },
             },
             Value::String(text) => Self::Text(Text::Borrowed(text)),
             Value::Array(items) => Self::JsonList(items),

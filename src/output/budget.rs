@@ -17,7 +17,10 @@ const STEPS_MIN: u64 = 20_000;
 impl Budget {
     /// The budget for a text of this length.
     pub fn for_length(bytes: usize) -> Self {
-        Self { left: (bytes as u64).saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS_MIN), used: 0 }
+        Self {
+            left: (bytes as u64).saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS_MIN),
+            used: 0,
+        }
     }
 
     /// Takes steps; false when they are not all there.

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::change::{ChangeKind, Changes};
 use super::contract::{Contract, ContractOptions, Shape};
-use super::schema::Schema;
 use super::recover::{Recovered, Wanted, recover};
+use super::schema::Schema;
 use super::strict;
 use crate::exchange::Payload;
 use crate::failure::{FailureCause, Violation};
@@ -76,10 +76,7 @@ impl fmt::Debug for Checked {
 impl Checked {
     /// The text of a text contract.
     pub fn text(&self) -> Option<Payload> {
-        self.value
-            .as_ref()
-            .and_then(Value::as_str)
-            .map(Payload::from)
+        self.value.as_ref().and_then(Value::as_str).map(Payload::from)
     }
 
     fn clean(value: Value) -> Self {
@@ -153,7 +150,8 @@ fn check_json(
     }
     let parsed = match strict::parse(text) {
         Ok(parsed) if parsed.duplicates.is_empty() && holds(schema, &parsed.value) => {
-            let open_ended = finish_was_length && !parsed.value.is_object() && !parsed.value.is_array();
+            let open_ended =
+                finish_was_length && !parsed.value.is_object() && !parsed.value.is_array();
             let mut checked = Checked::clean(parsed.value);
             if open_ended {
                 checked.verdict = Verdict::Lossy;
@@ -175,7 +173,8 @@ fn broken_json(
     schema: Option<&Schema>,
     contract: &Contract,
 ) -> Checked {
-    let violations_of = |value: &Value| schema.map(|schema| schema.violations(value)).unwrap_or_default();
+    let violations_of =
+        |value: &Value| schema.map(|schema| schema.violations(value)).unwrap_or_default();
     let (mut cause, mut violations, whole) = match parsed {
         Ok(parsed) => {
             let mut changes = Changes::default();
@@ -183,7 +182,11 @@ fn broken_json(
                 changes.at(ChangeKind::KeyDuplicate, *at);
             }
             let violations = violations_of(&parsed.value);
-            let cause = if violations.is_empty() { FailureCause::MalformedJson } else { FailureCause::SchemaMismatch };
+            let cause = if violations.is_empty() {
+                FailureCause::MalformedJson
+            } else {
+                FailureCause::SchemaMismatch
+            };
             (cause, violations, Some((parsed.value, changes)))
         }
         Err(_) => (FailureCause::MalformedJson, Vec::new(), None),
@@ -245,8 +248,5 @@ fn length_violation(text: &str, options: &ContractOptions) -> Option<Violation> 
         (_, Some(max)) if chars > max => format!("longer than {max} characters"),
         (_, _) => return None,
     };
-    Some(Violation {
-        path: String::new(),
-        message,
-    })
+    Some(Violation { path: String::new(), message })
 }

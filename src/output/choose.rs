@@ -23,7 +23,17 @@ pub(super) struct Accepted {
 }
 
 /// Words that announce the answer that counts.
-const FINAL_WORDS: &[&str] = &["final", "corrected", "correction", "fixed", "updated", "revised", "actual", "instead", "rather"];
+const FINAL_WORDS: &[&str] = &[
+    "final",
+    "corrected",
+    "correction",
+    "fixed",
+    "updated",
+    "revised",
+    "actual",
+    "instead",
+    "rather",
+];
 
 /// Chooses among what satisfies the contract.
 pub(super) fn choose(
@@ -115,7 +125,8 @@ fn pick(text: &str, accepted: &[Accepted]) -> usize {
 
 fn only_blanks_between(text: &str, accepted: &[Accepted]) -> bool {
     accepted.windows(2).all(|pair| {
-        pair[0].end <= pair[1].start && text[pair[0].end..pair[1].start].chars().all(|c| is_blank(c) || c == ',')
+        pair[0].end <= pair[1].start
+            && text[pair[0].end..pair[1].start].chars().all(|c| is_blank(c) || c == ',')
     })
 }
 
@@ -130,14 +141,29 @@ fn listed(text: &str, accepted: Vec<Accepted>, wanted: Wanted<'_>) -> Accepted {
         changes.extend(&one.changes);
         items.push(one.value);
     }
-    Accepted { value: Value::Array(items), changes, start: 0, end: text.len(), rank: Rank::Prose, inside: false }
+    Accepted {
+        value: Value::Array(items),
+        changes,
+        start: 0,
+        end: text.len(),
+        rank: Rank::Prose,
+        inside: false,
+    }
 }
 
 /// Several values that are the items of the list that the schema asks for.
-pub(super) fn collect(text: &str, candidates: &[Candidate], wanted: Wanted<'_>) -> Option<Accepted> {
+pub(super) fn collect(
+    text: &str,
+    candidates: &[Candidate],
+    wanted: Wanted<'_>,
+) -> Option<Accepted> {
     let schema = wanted.schema?;
-    let usable: Vec<&Candidate> = candidates.iter().filter(|one| !one.inside && one.rank != Rank::Code).collect();
-    if usable.len() < 2 || !wanted.only("array") || usable.iter().any(|one| schema.holds(&one.value)) {
+    let usable: Vec<&Candidate> =
+        candidates.iter().filter(|one| !one.inside && one.rank != Rank::Code).collect();
+    if usable.len() < 2
+        || !wanted.only("array")
+        || usable.iter().any(|one| schema.holds(&one.value))
+    {
         return None;
     }
     let mut changes = Changes::default();
@@ -149,7 +175,7 @@ pub(super) fn collect(text: &str, candidates: &[Candidate], wanted: Wanted<'_>) 
         changes.extend(&one.changes);
     }
     let open = usable.last().map_or(0, |last| last.open + usize::from(last.open > 0));
-    let whole = Candidate {
+    let mut whole = Candidate {
         value: Value::Array(usable.iter().map(|one| one.value.clone()).collect()),
         changes,
         start: usable[0].start,
@@ -158,7 +184,7 @@ pub(super) fn collect(text: &str, candidates: &[Candidate], wanted: Wanted<'_>) 
         rank: Rank::Prose,
         inside: false,
     };
-    accept(&whole, wanted)
+    accept(&mut whole, wanted)
 }
 
 /// Notes what stands around the value: a fence, prose, or something that looks like more of it.
@@ -170,10 +196,17 @@ fn note_surroundings(text: &str, one: &mut Accepted, candidates: &[Candidate]) {
     let words = |text: &str| text.chars().any(char::is_alphanumeric);
     let label_only = one.rank == Rank::Fenced && before.trim_start().starts_with(['`', '~']);
     let after = &text[one.end.min(text.len())..];
-    if words(before) && !label_only || words(after) || one.rank != Rank::Fenced && !(before.trim().is_empty() && after.trim().is_empty()) {
+    if words(before) && !label_only
+        || words(after)
+        || one.rank != Rank::Fenced && !(before.trim().is_empty() && after.trim().is_empty())
+    {
         one.changes.at(ChangeKind::ProseRemoved, one.start);
     }
-    let next = candidates.iter().map(|one| one.start).find(|start| *start >= one.end).unwrap_or(text.len());
+    let next = candidates
+        .iter()
+        .map(|one| one.start)
+        .find(|start| *start >= one.end)
+        .unwrap_or(text.len());
     let residue = &text[one.end.min(next)..next];
     if is_residue(residue) {
         one.changes.at(ChangeKind::ResidueDropped, one.end);

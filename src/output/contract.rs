@@ -50,26 +50,17 @@ pub(super) enum Shape {
 impl Contract {
     /// Free text.
     pub fn text(options: ContractOptions) -> Self {
-        Self {
-            shape: Shape::Text,
-            options,
-        }
+        Self { shape: Shape::Text, options }
     }
 
     /// Any JSON value.
     pub fn json(options: ContractOptions) -> Self {
-        Self {
-            shape: Shape::Json(None),
-            options,
-        }
+        Self { shape: Shape::Json(None), options }
     }
 
     /// JSON that satisfies `schema` (2020-12, or the draft that its `$schema` names).
     pub fn json_schema(schema: Arc<Value>, options: ContractOptions) -> Result<Self, SchemaError> {
-        Ok(Self {
-            shape: Shape::Json(Some(Schema::compile(schema)?)),
-            options,
-        })
+        Ok(Self { shape: Shape::Json(Some(Schema::compile(schema)?)), options })
     }
 
     /// The options.

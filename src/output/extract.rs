@@ -49,11 +49,20 @@ pub(super) struct Found {
 const CANDIDATES_MAX: usize = 200;
 const ATTEMPTS_MAX: usize = 2000;
 /// Labels of fences whose content is data.
-const DATA_LABELS: &[&str] = &["", "json", "json5", "jsonc", "jsonl", "ndjson", "javascript", "js", "output", "text", "txt"];
+const DATA_LABELS: &[&str] =
+    &["", "json", "json5", "jsonc", "jsonl", "ndjson", "javascript", "js", "output", "text", "txt"];
 
 /// Reads every candidate of `text`.
 pub(super) fn find(text: &str, budget: &mut Budget) -> Found {
-    let mut finder = Finder { text, budget, found: Found::default(), at: 0, fence: None, attempts: 0, inside_until: 0 };
+    let mut finder = Finder {
+        text,
+        budget,
+        found: Found::default(),
+        at: 0,
+        fence: None,
+        attempts: 0,
+        inside_until: 0,
+    };
     finder.run();
     finder.found
 }
@@ -74,7 +83,10 @@ impl Finder<'_, '_> {
     fn run(&mut self) {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
-            if self.found.candidates.len() >= CANDIDATES_MAX || self.attempts >= ATTEMPTS_MAX || self.budget.spent() {
+            if self.found.candidates.len() >= CANDIDATES_MAX
+                || self.attempts >= ATTEMPTS_MAX
+                || self.budget.spent()
+            {
                 return;
             }
             match byte {
@@ -144,7 +156,13 @@ impl Finder<'_, '_> {
             return Some(strict);
         }
         match reader::read(self.text, start, Head::Bracket, self.budget) {
-            Ok(reading) => Some(self.candidate(reading.value, reading.changes, start, reading.end, reading.open)),
+            Ok(reading) => Some(self.candidate(
+                reading.value,
+                reading.changes,
+                start,
+                reading.end,
+                reading.open,
+            )),
             Err(refusal) => {
                 self.found.fault = self.found.fault.or(Some(refusal.at));
                 // Parts of a value that could not be read are no answers of their own.
@@ -158,12 +176,27 @@ impl Finder<'_, '_> {
         }
     }
 
-    fn candidate(&self, value: Value, mut changes: Changes, start: usize, end: usize, open: usize) -> Candidate {
+    fn candidate(
+        &self,
+        value: Value,
+        mut changes: Changes,
+        start: usize,
+        end: usize,
+        open: usize,
+    ) -> Candidate {
         let after = blank_end(self.text, end);
         let surplus = self.text[after..].bytes().take_while(|b| matches!(b, b'}' | b']')).count();
         if surplus > 0 && open == 0 {
             changes.at(ChangeKind::CloserSurplus, after);
-            return Candidate { value, changes, start, end: after + surplus, open, rank: Rank::Prose, inside: false };
+            return Candidate {
+                value,
+                changes,
+                start,
+                end: after + surplus,
+                open,
+                rank: Rank::Prose,
+                inside: false,
+            };
         }
         Candidate { value, changes, start, end, open, rank: Rank::Prose, inside: false }
     }
@@ -181,8 +214,10 @@ impl Finder<'_, '_> {
     /// Whether a value can begin with this bracket here, judged by what follows it.
     fn plausible(&self, opener: char, start: usize, inner: usize) -> bool {
         let text = self.text;
-        if text[..start].ends_with('\u{1b}') {
-            return false; // a terminal's colour
+        // A terminal's colour, or the head of a CDATA section.
+        let before = &text[..start];
+        if before.ends_with('\u{1b}') || before.ends_with("<![CDATA") || before.ends_with("<!") {
+            return false;
         }
         let mut at = blank_end(text, inner);
         while text[at..].starts_with("\\n") {
@@ -193,7 +228,11 @@ impl Finder<'_, '_> {
             return false; // a bracket alone is no value, not even an empty one
         };
         match opener {
-            '(' => start == blank_end(text, 0) && !next.is_alphabetic() && text.trim_end().ends_with(')'),
+            '(' => {
+                start == blank_end(text, 0)
+                    && !next.is_alphabetic()
+                    && text.trim_end().ends_with(')')
+            }
             '{' => {
                 reader::is_quote(next)
                     || matches!(next, '}' | '{' | '.' | '…' | ',' | '#' | '｛')
@@ -204,7 +243,10 @@ impl Finder<'_, '_> {
             }
             _ => {
                 reader::is_quote(next)
-                    || matches!(next, '{' | '[' | ']' | '-' | '+' | '.' | '…' | ',' | '(' | '｛' | '［')
+                    || matches!(
+                        next,
+                        '{' | '[' | ']' | '-' | '+' | '.' | '…' | ',' | '(' | '｛' | '［'
+                    )
                     || next.is_ascii_digit()
                     || rest.starts_with("//")
                     || rest.starts_with("/*")
@@ -216,9 +258,17 @@ impl Finder<'_, '_> {
 
     /// Whether nothing but the bracket's own value stands in the text.
     fn stands_alone(&self, start: usize) -> bool {
+        // `[TOOL_CALLS][{…}]` is a marker.
+        let closer =
+            self.text[start..].find([']', '］']).map_or(self.text.len(), |end| start + end + 1);
+        let follows = self.text.get(closer..).unwrap_or_default().trim_start();
+        if follows.starts_with(['[', '{']) {
+            return false;
+        }
         let before = self.text[..start].trim_matches(|c: char| is_blank(c) || c == '`');
         let label = before.len() <= 8 && before.chars().all(char::is_alphanumeric);
-        label && self.text.trim_end_matches(|c: char| is_blank(c) || c == '`').ends_with([']', '］'])
+        label
+            && self.text.trim_end_matches(|c: char| is_blank(c) || c == '`').ends_with([']', '］'])
     }
 
     fn rank(&self, candidate: &Candidate) -> Rank {
@@ -238,7 +288,10 @@ impl Finder<'_, '_> {
             _ => false,
         };
         let before = self.text[..start].trim_end_matches([' ', '\t']);
-        let spoken = before.chars().next_back().is_some_and(|c| !matches!(c, '\n' | ':' | '=' | '>' | '`' | '*' | '('));
+        let spoken = before
+            .chars()
+            .next_back()
+            .is_some_and(|c| !matches!(c, '\n' | ':' | '=' | '>' | '`' | '*' | '('));
         if flat && spoken { Rank::Citation } else { Rank::Prose }
     }
 
@@ -263,7 +316,9 @@ impl Finder<'_, '_> {
 
 /// The label of a fence whose mark ends where `rest` begins.
 fn label(rest: &str) -> &str {
-    let length = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '+' | '.'))).unwrap_or(rest.len());
+    let length = rest
+        .find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '+' | '.')))
+        .unwrap_or(rest.len());
     &rest[..length]
 }
 
@@ -292,12 +347,17 @@ fn named(rest: &str) -> bool {
         return false;
     }
     let after = rest[length..].trim_start_matches([' ', '\t']);
-    let quoted = rest[length..].starts_with('"') && rest[length + 1..].trim_start().starts_with(':');
+    let quoted =
+        rest[length..].starts_with('"') && rest[length + 1..].trim_start().starts_with(':');
     after.starts_with([':', '：']) || after.starts_with('=') && !after.starts_with("==") || quoted
 }
 
 fn literal_first(rest: &str) -> bool {
     let length = rest.bytes().take(10).take_while(u8::is_ascii_alphabetic).count();
-    let literal = matches!(rest[..length].to_ascii_lowercase().as_str(), "true" | "false" | "null" | "none" | "nan" | "nil");
-    literal && rest[length..].trim_start().starts_with([',', ']', '}']) || literal && rest[length..].is_empty()
+    let literal = matches!(
+        rest[..length].to_ascii_lowercase().as_str(),
+        "true" | "false" | "null" | "none" | "nan" | "nil"
+    );
+    let after = &rest[length..];
+    literal && (after.is_empty() || after.trim_start().starts_with([',', ']', '}']))
 }

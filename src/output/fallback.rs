@@ -18,13 +18,20 @@ use super::strict;
 const SCALAR_BYTES_MAX: usize = 200;
 
 /// Tries what needs the whole text.
-pub(super) fn read(text: &str, found: &Found, wanted: Wanted<'_>, budget: &mut Budget) -> Option<Accepted> {
+pub(super) fn read(
+    text: &str,
+    found: &Found,
+    wanted: Wanted<'_>,
+    budget: &mut Budget,
+) -> Option<Accepted> {
     let bare = fence::strip_fences(text);
     let bare = bare.trim_matches(is_blank);
     if bare.is_empty() {
         return None;
     }
-    items(bare, wanted).or_else(|| headless(bare, wanted, budget)).or_else(|| scalar(bare, found, wanted))
+    items(bare, wanted)
+        .or_else(|| headless(bare, wanted, budget))
+        .or_else(|| scalar(bare, found, wanted))
 }
 
 /// `1, 2, 3` for a list.
@@ -53,7 +60,7 @@ fn headless(text: &str, wanted: Wanted<'_>, budget: &mut Budget) -> Option<Accep
     if !text[reading.end..].chars().all(|c| is_blank(c) || matches!(c, '}' | ']')) {
         return None;
     }
-    let candidate = Candidate {
+    let mut candidate = Candidate {
         value: reading.value,
         changes: reading.changes,
         start: 0,
@@ -62,7 +69,7 @@ fn headless(text: &str, wanted: Wanted<'_>, budget: &mut Budget) -> Option<Accep
         rank: Rank::Prose,
         inside: false,
     };
-    accept(&candidate, wanted)
+    accept(&mut candidate, wanted)
 }
 
 /// `True` for a boolean, `TWO` for an enum: the whole text is the value.
@@ -71,7 +78,8 @@ fn scalar(text: &str, found: &Found, wanted: Wanted<'_>) -> Option<Accepted> {
     if text.len() > SCALAR_BYTES_MAX || !found.candidates.is_empty() || wanted.only("string") {
         return None;
     }
-    let bare = text.trim_matches(|c: char| is_blank(c) || matches!(c, '*' | '`' | '"' | '\'' | '“' | '”'));
+    let bare =
+        text.trim_matches(|c: char| is_blank(c) || matches!(c, '*' | '`' | '"' | '\'' | '“' | '”'));
     let bare = bare.strip_suffix('.').filter(|rest| !rest.ends_with('.')).unwrap_or(bare);
     if bare.is_empty() || wanted.only("object") || wanted.only("array") {
         return None;
@@ -89,6 +97,14 @@ fn judge(value: Value, kind: ChangeKind, text: &str, wanted: Wanted<'_>) -> Opti
     if wanted.cut {
         changes.at(ChangeKind::CutReply, text.len());
     }
-    let candidate = Candidate { value, changes, start: 0, end: text.len(), open: 0, rank: Rank::Prose, inside: false };
-    accept(&candidate, wanted)
+    let mut candidate = Candidate {
+        value,
+        changes,
+        start: 0,
+        end: text.len(),
+        open: 0,
+        rank: Rank::Prose,
+        inside: false,
+    };
+    accept(&mut candidate, wanted)
 }

@@ -15,27 +15,31 @@
 //! of every guess), without recursion over the input, and silent about values: no type here
 //! prints what the model wrote.
 
-mod contract;
+mod budget;
 mod change;
 mod check;
-mod schema;
-mod strict;
-mod recover;
-mod fence;
-mod reasoning;
-mod prepare;
-mod extract;
-mod reader;
-mod budget;
 mod choose;
 mod coerce;
+mod contract;
 mod decode;
-mod prune;
+mod extract;
 mod fallback;
+mod fence;
+mod partial;
+mod prepare;
+mod prune;
+mod reader;
+mod reasoning;
+mod recover;
+mod reprompt;
+mod schema;
+mod strict;
 
 pub use change::{Change, ChangeKind, Changes, Place};
 pub use check::{Checked, Verdict, check};
 pub use contract::{Contract, ContractOptions};
 pub use fence::strip_fences;
+pub use partial::{Partial, PartialRefused, PartialTerms, accept_partial};
+pub use reprompt::{Reprompt, RepromptLimits, estimate_tokens, reprompt};
 pub use schema::{SchemaError, VIOLATIONS_MAX};
 pub use strict::DEPTH_MAX;

@@ -22,7 +22,9 @@ pub(super) fn prepare(text: &str) -> Prepared<'_> {
     let kind = match wrapping(text) {
         Some(Wrapping::Backslashes) => Some((unescaped(text), ChangeKind::EscapingRemoved)),
         Some(Wrapping::Entities) => Some((without_entities(text), ChangeKind::EscapingRemoved)),
-        Some(Wrapping::Prefix(prefix)) => Some((without_prefix(text, prefix), ChangeKind::LinePrefixRemoved)),
+        Some(Wrapping::Prefix(prefix)) => {
+            Some((without_prefix(text, prefix), ChangeKind::LinePrefixRemoved))
+        }
         None => None,
     };
     match kind {
@@ -40,7 +42,8 @@ enum Wrapping {
     Prefix(char),
 }
 
-const END_MARKERS: &[&str] = &["</s>", "<s>", "[/INST]", "[INST]", "<eos>", "<end_of_turn>", "<eot>", "[EOS]", "<bos>"];
+const END_MARKERS: &[&str] =
+    &["</s>", "<s>", "[/INST]", "[INST]", "<eos>", "<end_of_turn>", "<eot>", "[EOS]", "<bos>"];
 
 /// Byte order mark and end-of-turn markers around the text.
 fn without_markers<'t>(text: &'t str, changes: &mut Changes) -> &'t str {
@@ -53,7 +56,8 @@ fn without_markers<'t>(text: &'t str, changes: &mut Changes) -> &'t str {
         let shorter = shorter.or_else(|| {
             let head = trimmed.strip_suffix("|>").or_else(|| trimmed.strip_suffix("｜>"))?;
             let begin = head.rfind("<|").or_else(|| head.rfind("<｜"))?;
-            (head.len() - begin < 48 && !head[begin..].contains(['{', '}', '"', '\n'])).then(|| &head[..begin])
+            (head.len() - begin < 48 && !head[begin..].contains(['{', '}', '"', '\n']))
+                .then(|| &head[..begin])
         });
         match shorter {
             Some(shorter) => {
@@ -76,7 +80,8 @@ fn wrapping(text: &str) -> Option<Wrapping> {
         return Some(Wrapping::Prefix(prefix));
     }
     let bracket = text.find(['{', '['])?;
-    let mut rest = text[bracket + 1..].trim_start_matches(|c: char| is_blank(c) || matches!(c, '{' | '['));
+    let mut rest =
+        text[bracket + 1..].trim_start_matches(|c: char| is_blank(c) || matches!(c, '{' | '['));
     while let Some(after) = rest.strip_prefix("\\n").or_else(|| rest.strip_prefix("\\t")) {
         rest = after.trim_start_matches(|c: char| is_blank(c) || matches!(c, '{' | '['));
     }

@@ -8,8 +8,22 @@ use super::reader::is_blank;
 use super::strict;
 
 const NAMES: &[&str] = &[
-    "think", "thinking", "thought", "thoughts", "reasoning", "reason", "reflection", "scratchpad", "analysis",
-    "internal", "inner_monologue", "monologue", "thought_process", "begin_of_thought", "plan", "rationale",
+    "think",
+    "thinking",
+    "thought",
+    "thoughts",
+    "reasoning",
+    "reason",
+    "reflection",
+    "scratchpad",
+    "analysis",
+    "internal",
+    "inner_monologue",
+    "monologue",
+    "thought_process",
+    "begin_of_thought",
+    "plan",
+    "rationale",
 ];
 const FINAL_CHANNEL: &str = "<|channel|>final<|message|>";
 const LONE_TAGS_MAX: usize = 8;
@@ -66,7 +80,8 @@ fn final_channel(text: &str) -> Option<usize> {
 
 fn is_analysis_only(text: &str) -> bool {
     let head = text.trim_start();
-    head.starts_with("<|channel|>analysis") || head.starts_with("<|start|>assistant<|channel|>analysis")
+    head.starts_with("<|channel|>analysis")
+        || head.starts_with("<|start|>assistant<|channel|>analysis")
 }
 
 /// Offset after an opening tag at `at`, or in the prose before the first bracket after it.
@@ -120,14 +135,16 @@ fn tag_at(text: &str, at: usize, closing: bool) -> Option<usize> {
         (true, None, None) | (false, Some(_), _) => return None,
         (false, None, _) => body,
     };
-    let length = name_from.bytes().take(24).take_while(|b| b.is_ascii_alphabetic() || *b == b'_').count();
+    let length =
+        name_from.bytes().take(24).take_while(|b| b.is_ascii_alphabetic() || *b == b'_').count();
     let name = name_from[..length].to_ascii_lowercase();
     let name = name.replace("end_of_", "begin_of_");
     if !NAMES.contains(&name.as_str()) {
         return None;
     }
     let tail = &name_from[length..];
-    let attributes = tail.bytes().take(64).position(|b| matches!(b, b'<' | b'{' | b'\n')).unwrap_or(64);
+    let attributes =
+        tail.bytes().take(64).position(|b| matches!(b, b'<' | b'{' | b'\n')).unwrap_or(64);
     let end = tail.find(close).filter(|end| *end <= attributes)?;
     let used = rest.len() - tail.len();
     Some(at + used + end + close.len())
@@ -160,7 +177,13 @@ fn inside_string(text: &str, from: usize, at: usize) -> bool {
         match strict::parse_prefix(text, begin) {
             Ok(value) if value.end > at => return true,
             Ok(value) => begin = value.end,
-            Err(_) if !text[begin + 1..at].trim_start_matches(is_blank).starts_with(['"', '{', '[']) => begin += 1,
+            Err(_)
+                if !text[begin + 1..at]
+                    .trim_start_matches(is_blank)
+                    .starts_with(['"', '{', '[']) =>
+            {
+                begin += 1
+            }
             Err(_) => return quotes_are_open(&text[begin..at]),
         }
     }
@@ -199,7 +222,10 @@ mod tests {
         check("Well. <thinking>a</thinking>\n{}", "{}");
         check("draft {\"x\": 1}</think>{}", "{}");
         check("{\"x\": 1}</think>{}", "{}");
-        check("<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>{}", "{}");
+        check(
+            "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>{}",
+            "{}",
+        );
         check("analysisWe say {}? No.assistantfinal{\"a\": 1}", "{\"a\": 1}");
     }
 

@@ -53,12 +53,16 @@ impl<'c> Wanted<'c> {
 }
 
 /// Recovers a value from `text`. `whole` is the text's value where the text is JSON already.
-pub(super) fn recover(text: &str, whole: Option<(Value, Changes)>, wanted: Wanted<'_>) -> Recovered {
+pub(super) fn recover(
+    text: &str,
+    whole: Option<(Value, Changes)>,
+    wanted: Wanted<'_>,
+) -> Recovered {
     let mut budget = Budget::for_length(text.len());
     let mut recovered = Recovered::default();
     if let Some((value, changes)) = whole {
-        let candidate = whole_candidate(text, value, changes);
-        if let Some(accepted) = accept(&candidate, wanted) {
+        let mut candidate = whole_candidate(text, value, changes);
+        if let Some(accepted) = accept(&mut candidate, wanted) {
             recovered.changes = accepted.changes;
             recovered.value = Some(accepted.value);
         }
@@ -66,7 +70,8 @@ pub(super) fn recover(text: &str, whole: Option<(Value, Changes)>, wanted: Wante
         return recovered;
     }
     let answer = reasoning::answer(text);
-    recovered.only_reasoning = answer.unfinished || answer.stripped && answer.text.chars().all(is_blank);
+    recovered.only_reasoning =
+        answer.unfinished || answer.stripped && answer.text.chars().all(is_blank);
     if recovered.only_reasoning {
         return recovered;
     }
@@ -76,8 +81,8 @@ pub(super) fn recover(text: &str, whole: Option<(Value, Changes)>, wanted: Wante
     if answer.stripped {
         changes.at(ChangeKind::ReasoningRemoved, 0);
     }
-    let found = extract::find(text, &mut budget);
-    let taken = take(text, &found, wanted, &mut budget);
+    let mut found = extract::find(text, &mut budget);
+    let taken = take(text, &mut found, wanted, &mut budget);
     recovered.steps = budget.used();
     recovered.fault = found.fault.map(|at| at + answer.offset);
     if let Some(accepted) = taken {
@@ -90,24 +95,39 @@ pub(super) fn recover(text: &str, whole: Option<(Value, Changes)>, wanted: Wante
 }
 
 fn whole_candidate(text: &str, value: Value, changes: Changes) -> Candidate {
-    Candidate { value, changes, start: 0, end: text.len(), open: 0, rank: extract::Rank::Fenced, inside: false }
+    Candidate {
+        value,
+        changes,
+        start: 0,
+        end: text.len(),
+        open: 0,
+        rank: extract::Rank::Fenced,
+        inside: false,
+    }
 }
 
-fn take(text: &str, found: &Found, wanted: Wanted<'_>, budget: &mut Budget) -> Option<Accepted> {
+fn take(
+    text: &str,
+    found: &mut Found,
+    wanted: Wanted<'_>,
+    budget: &mut Budget,
+) -> Option<Accepted> {
     if let Some(collected) = choose::collect(text, &found.candidates, wanted) {
         return Some(collected);
     }
     let mut accepted = Vec::new();
-    for candidate in &found.candidates {
+    for candidate in &mut found.candidates {
         if let Some(one) = accept(candidate, wanted) {
             accepted.push(one);
         }
     }
-    choose::choose(text, accepted, &found.candidates, wanted).or_else(|| fallback::read(text, found, wanted, budget))
+    choose::choose(text, accepted, &found.candidates, wanted)
+        .or_else(|| fallback::read(text, found, wanted, budget))
 }
 
-/// The candidate as the contract wants it: as it is, coerced, or cut back.
-pub(super) fn accept(candidate: &Candidate, wanted: Wanted<'_>) -> Option<Accepted> {
+/// The candidate as the contract wants it: as it is (then its value is taken out of it), coerced,
+/// or cut back.
+pub(super) fn accept(candidate: &mut Candidate, wanted: Wanted<'_>) -> Option<Accepted> {
     let mut accepted = Accepted {
         value: Value::Null,
         changes: candidate.changes.clone(),
@@ -117,15 +137,22 @@ pub(super) fn accept(candidate: &Candidate, wanted: Wanted<'_>) -> Option<Accept
         inside: candidate.inside,
     };
     let Some(schema) = wanted.schema else {
-        accepted.value = candidate.value.clone();
+        accepted.value = candidate.value.take();
         return Some(accepted);
     };
     let frozen = (candidate.open > 0).then(|| prune::tail_address(&candidate.value));
-    if let Some(value) = fit(&candidate.value, schema, wanted, frozen, &mut accepted.changes) {
-        accepted.value = value;
-        return Some(accepted);
+    match fit(&candidate.value, schema, wanted, frozen, &mut accepted.changes) {
+        Fit::AsIs => {
+            accepted.value = candidate.value.take();
+            return Some(accepted);
+        }
+        Fit::Coerced(value) => {
+            accepted.value = value;
+            return Some(accepted);
+        }
+        Fit::No => (),
     }
-    if candidate.open == 0 {
+    if candidate.open == 0 || candidate.inside {
         return None;
     }
     let mut value = candidate.value.clone();
@@ -136,13 +163,21 @@ pub(super) fn accept(candidate: &Candidate, wanted: Wanted<'_>) -> Option<Accept
         let mut changes = candidate.changes.clone();
         changes.at(ChangeKind::TailDropped, candidate.end);
         let frozen = Some(prune::tail_address(&value));
-        if let Some(fitting) = fit(&value, schema, wanted, frozen, &mut changes) {
-            accepted.value = fitting;
-            accepted.changes = changes;
-            return Some(accepted);
-        }
+        accepted.value = match fit(&value, schema, wanted, frozen, &mut changes) {
+            Fit::AsIs => value,
+            Fit::Coerced(fitting) => fitting,
+            Fit::No => continue,
+        };
+        accepted.changes = changes;
+        return Some(accepted);
     }
     None
+}
+
+enum Fit {
+    AsIs,
+    Coerced(Value),
+    No,
 }
 
 fn fit(
@@ -151,23 +186,27 @@ fn fit(
     wanted: Wanted<'_>,
     frozen: Option<usize>,
     changes: &mut Changes,
-) -> Option<Value> {
+) -> Fit {
     if schema.holds(value) {
-        return (!schema.is_echoed_by(value)).then(|| value.clone());
+        return if schema.is_echoed_by(value) { Fit::No } else { Fit::AsIs };
     }
     if !wanted.coerce {
-        return None;
+        return Fit::No;
     }
-    let fix = coerce::coerce(schema.document(), value, frozen)?;
-    if !schema.holds(&fix.value) {
-        return None;
-    }
+    let fix = coerce::coerce(schema.document(), value, frozen);
+    let Some(fix) = fix.filter(|fix| schema.holds(&fix.value)) else {
+        return Fit::No;
+    };
     for change in fix.changes {
         changes.push(change.kind, change.place);
     }
-    Some(fix.value)
+    Fit::Coerced(fix.value)
 }
 
 fn largest(found: Found) -> Option<Value> {
-    found.candidates.into_iter().max_by_key(|candidate| (candidate.rank, candidate.end - candidate.start)).map(|candidate| candidate.value)
+    found
+        .candidates
+        .into_iter()
+        .max_by_key(|candidate| (candidate.rank, candidate.end - candidate.start))
+        .map(|candidate| candidate.value)
 }

@@ -12,6 +12,7 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
+use super::coerce;
 use crate::failure::Violation;
 
 /// Violations listed at most.
@@ -19,13 +20,27 @@ pub const VIOLATIONS_MAX: usize = 32;
 
 const MESSAGE_CHARS_MAX: usize = 240;
 const PATTERN_BYTES_MAX: usize = 1 << 20;
-const SCHEMA_DEPTH_MAX: usize = 100;
+const SCHEMA_DEPTH_MAX: usize = 150;
+const REFERENCES_MAX: usize = 64;
 
 /// A compiled schema and the document that it was compiled from.
 #[derive(Clone)]
 pub(super) struct Schema {
     validator: Arc<Validator>,
     document: Arc<Value>,
+    /// Unions are nested so deeply that trying every branch of every one would not end.
+    explosive: bool,
+}
+
+/// One place where a value breaks the schema, as `accept_partial` mends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub path: String,
+    /// The member that is missing there.
+    pub missing: Option<String>,
+    /// The members that may not be there.
+    pub unexpected: Vec<String>,
+    pub message: String,
 }
 
 /// Why a schema does not compile. The text names the place in the schema.
@@ -47,6 +62,10 @@ impl Schema {
                 message: format!("it is nested deeper than {SCHEMA_DEPTH_MAX}"),
             });
         }
+        if let Some(path) = coerce::endless_reference(&document, REFERENCES_MAX) {
+            let message = "it refers to itself and to nothing else".to_owned();
+            return Err(SchemaError { path, message });
+        }
         let validator = jsonschema::options()
             .offline()
             .with_pattern_options(
@@ -59,10 +78,8 @@ impl Schema {
                 path: error.instance_path().as_str().to_owned(),
                 message: bounded(&error.to_string()),
             })?;
-        Ok(Self {
-            validator: Arc::new(validator),
-            document,
-        })
+        let explosive = coerce::is_explosive(&document);
+        Ok(Self { validator: Arc::new(validator), document, explosive })
     }
 
     /// The schema as it was written.
@@ -72,7 +89,10 @@ impl Schema {
 
     /// Whether the value satisfies the schema.
     pub fn holds(&self, value: &Value) -> bool {
-        self.validator.is_valid(value)
+        // The library tries every branch anew; our own look remembers what it saw, and its no is
+        // a no.
+        (!self.explosive || coerce::may_hold(&self.document, value))
+            && self.validator.is_valid(value)
     }
 
     /// Whether the value is the schema itself, given back instead of an answer.
@@ -80,18 +100,39 @@ impl Schema {
         let (Value::Object(value), Value::Object(schema)) = (value, &*self.document) else {
             return false;
         };
-        let declares = |name: &str| schema.get("properties").is_some_and(|names| names.get(name).is_some());
-        let shape = value.get("properties").is_some_and(Value::is_object) && value.contains_key("type");
+        let declares =
+            |name: &str| schema.get("properties").is_some_and(|names| names.get(name).is_some());
+        let shape =
+            value.get("properties").is_some_and(Value::is_object) && value.contains_key("type");
         shape && !declares("properties") && value.get("properties") == schema.get("properties")
     }
 
     /// Where the value breaks the schema, at most [`VIOLATIONS_MAX`] places.
     pub fn violations(&self, value: &Value) -> Vec<Violation> {
+        if self.explosive && !coerce::may_hold(&self.document, value) {
+            let message = "the value is not valid under any of the schema's branches".to_owned();
+            return vec![Violation { path: String::new(), message }];
+        }
         self.validator
             .iter_errors(value)
             .take(VIOLATIONS_MAX)
             .map(|error| violation(&error))
             .collect()
+    }
+
+    /// Where the value breaks the schema, with what is missing and what is too much.
+    pub fn faults(&self, value: &Value) -> Vec<Fault> {
+        if self.explosive {
+            return self.violations(value).into_iter().map(Fault::from).collect();
+        }
+        self.validator.iter_errors(value).take(VIOLATIONS_MAX).map(|error| fault(&error)).collect()
+    }
+}
+
+impl From<Violation> for Fault {
+    fn from(violation: Violation) -> Self {
+        let Violation { path, message } = violation;
+        Self { path, missing: None, unexpected: Vec::new(), message }
     }
 }
 
@@ -101,16 +142,28 @@ impl fmt::Debug for Schema {
     }
 }
 
+fn fault(error: &ValidationError<'_>) -> Fault {
+    let mut fault = Fault::from(violation(error));
+    match error.kind() {
+        ValidationErrorKind::Required { property: Value::String(name) } => {
+            fault.missing = Some(name.clone());
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            fault.unexpected.clone_from(unexpected);
+        }
+        _ => (),
+    }
+    fault
+}
+
 fn violation(error: &ValidationError<'_>) -> Violation {
     let path = error.instance_path().as_str().to_owned();
     let message = match error.kind() {
         // The masked text still lists the names of unexpected members, and those are the model's.
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-            format!(
-                "{} member(s) that the schema does not allow",
-                unexpected.len()
-            )
+            format!("{} member(s) that the schema does not allow", unexpected.len())
         }
         _ => bounded(&error.masked_with("the value").to_string()),
     };
@@ -160,10 +213,7 @@ mod tests {
         let violations = schema.violations(&json!({"age": "secret", "hidden": 1}));
         let text = format!("{violations:?}");
         assert!(text.contains("/age") && text.contains("integer"), "{text}");
-        assert!(
-            !text.contains("secret") && !text.contains("hidden"),
-            "{text}"
-        );
+        assert!(!text.contains("secret") && !text.contains("hidden"), "{text}");
     }
 
     #[test]
@@ -185,11 +235,7 @@ mod tests {
     #[test]
     fn big_integers_are_integers() {
         let schema = schema(json!({"type": "integer"}));
-        for text in [
-            "12345678901234567890123",
-            "-12345678901234567890123",
-            "9007199254740993",
-        ] {
+        for text in ["12345678901234567890123", "-12345678901234567890123", "9007199254740993"] {
             let value: Value = serde_json::from_str(text).unwrap();
             assert!(schema.holds(&value), "{text}");
         }

@@ -33,14 +33,7 @@ pub(super) struct StrictFault {
 pub(super) fn parse(text: &str) -> Result<Strict, StrictFault> {
     let strict = parse_prefix(text, 0)?;
     let rest = skip_space(text.as_bytes(), strict.end);
-    if rest == text.len() {
-        Ok(strict)
-    } else {
-        Err(StrictFault {
-            at: rest,
-            at_end: false,
-        })
-    }
+    if rest == text.len() { Ok(strict) } else { Err(StrictFault { at: rest, at_end: false }) }
 }
 
 /// Reads the JSON value that begins at `start`, whatever follows it.
@@ -53,11 +46,7 @@ pub(super) fn parse_prefix(text: &str, start: usize) -> Result<Strict, StrictFau
         duplicates: Vec::new(),
     };
     let value = parser.run()?;
-    Ok(Strict {
-        value,
-        end: parser.at,
-        duplicates: parser.duplicates,
-    })
+    Ok(Strict { value, end: parser.at, duplicates: parser.duplicates })
 }
 
 /// One string literal, decoded; `start` is after its opening quote. Gives the offset after the
@@ -257,18 +246,11 @@ impl Parser<'_> {
             return Ok(value);
         }
         let cut = word.starts_with(&self.text[self.at..]);
-        Err(StrictFault {
-            at: self.at,
-            at_end: cut,
-        })
+        Err(StrictFault { at: self.at, at_end: cut })
     }
 
     fn deeper(&self) -> Result<(), StrictFault> {
-        if self.stack.len() < DEPTH_MAX {
-            Ok(())
-        } else {
-            Err(self.fault())
-        }
+        if self.stack.len() < DEPTH_MAX { Ok(()) } else { Err(self.fault()) }
     }
 
     fn space(&mut self) {
@@ -280,10 +262,7 @@ impl Parser<'_> {
     }
 
     fn fault(&self) -> StrictFault {
-        StrictFault {
-            at: self.at,
-            at_end: self.at >= self.bytes.len(),
-        }
+        StrictFault { at: self.at, at_end: self.at >= self.bytes.len() }
     }
 }
 
@@ -335,17 +314,11 @@ pub(super) fn number(text: &str) -> Option<Number> {
 
 fn number_end(bytes: &[u8], start: usize) -> Option<usize> {
     let digits = |from: usize| {
-        let count = bytes[from.min(bytes.len())..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+        let count =
+            bytes[from.min(bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
         (count > 0).then_some(from + count)
     };
-    let whole = if bytes.get(start) == Some(&b'-') {
-        start + 1
-    } else {
-        start
-    };
+    let whole = if bytes.get(start) == Some(&b'-') { start + 1 } else { start };
     let mut end = digits(whole)?;
     if bytes[whole] == b'0' && end > whole + 1 {
         return None;

@@ -38,14 +38,21 @@ pub struct Known<'a> {
 ///
 /// # Errors
 /// Every mistake, in reading order, warnings among them.
-pub fn compile(
-    document: &Document,
-    known: &Known<'_>,
-) -> Result<(Pipeline, Problems), Problems> {
-    let raw = SHAPE.read(document)?;
+pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Pipeline, Problems), Problems> {
+    let (raw, mut problems) = match SHAPE.read(document) {
+        Ok(raw) => (raw, Problems::default()),
+        // A figure out of range is no reason to keep quiet about the rest; a wrong key or type is.
+        Err(problems) => match serde_json::from_value(document.to_json()) {
+            Ok(raw) => (raw, problems),
+            Err(_) => return Err(problems),
+        },
+    };
     let mut findings = Findings::default();
     let pipeline = whole(&raw, known, &mut findings);
-    let problems = findings.into_problems(document);
+    let mut found = findings.into_problems(document).0;
+    found.retain(|problem| !problems.0.iter().any(|known| known.path == problem.path));
+    problems.0.append(&mut found);
+    let problems = problems.sorted();
     match pipeline {
         Some(pipeline) if problems.usable() => Ok((pipeline, problems)),
         Some(_) | None => Err(problems),
@@ -114,7 +121,9 @@ fn whole(raw: &RawPipeline, known: &Known<'_>, findings: &mut Findings) -> Optio
         None => (0..names.len()).map(|place| (place, place)).collect(),
     };
     let output = select(raw, &names, &places, known, findings);
-    warn_of_unused(raw, &needs, findings);
+    if findings.usable() {
+        warn_of_unused(raw, &needs, findings);
+    }
     let Order { sorted, ancestors } = order?;
     let mut steps = Vec::with_capacity(sorted.len());
     for place in sorted {

@@ -1,5 +1,8 @@
 //! One step from its written form to its meaning, with every mistake noted.
 
+mod output;
+mod prompt;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +11,15 @@ use serde_json::{Value, json};
 use super::compile::{Known, is_name};
 use super::digest::digest;
 use super::document::{
-    RawAskProvider, RawContent, RawForEach, RawForEachFull, RawMessage, RawOnElementFailure,
-    RawPart, RawPrompt, RawRuleSeverity, RawSampling, RawStep, RawTool, RawVerifier,
+    RawForEach, RawForEachFull, RawOnElementFailure, RawSampling, RawStep, RawTool,
 };
 use super::findings::Findings;
-use super::prompt::{MessageTemplate, PartTemplate, Prompt};
 use super::schema::Schema;
 use super::scope::COMMON;
-use super::spec::{
-    AskProvider, Confidence, ForEach, OnElementFailure, OutputSpec, Rule, RuleSeverity, Step,
-    Verifier,
-};
-use super::template::{Compiler, Template, did_you_mean, line_and_column};
+use super::spec::{ForEach, OnElementFailure, Step};
+use super::template::did_you_mean;
 use crate::document::DurationText;
-use crate::exchange::{Role, Sampling, Tool, ToolChoice};
+use crate::exchange::{Sampling, Tool, ToolChoice};
 use crate::expression::Expression;
 
 /// Most messages, parts of a message, tools, and rules.
@@ -203,142 +201,6 @@ impl StepCompiler<'_> {
         value as usize
     }
 
-    fn prompt(&mut self) -> Option<Prompt> {
-        let raw = self.raw;
-        let mut compiler = Compiler::new();
-        let mut messages = Vec::new();
-        match &raw.prompt {
-            RawPrompt::Text(source) => {
-                let text = self.template(&mut compiler, "prompt", source);
-                let parts = text.map(PartTemplate::Text).into_iter().collect();
-                messages.push(MessageTemplate { role: Role::User, parts });
-            }
-            RawPrompt::Messages(raw) => {
-                for (index, message) in raw.iter().enumerate() {
-                    let field = format!("prompt/{index}");
-                    messages.extend(self.message(&mut compiler, &field, message));
-                }
-                if raw.is_empty() {
-                    self.error("prompt", "the prompt is empty");
-                } else if raw.len() > ITEMS_MAX {
-                    self.error("prompt", format!("at most {ITEMS_MAX} messages"));
-                } else if raw.iter().all(|message| message.user.is_none()) {
-                    self.error("prompt", "no message is from the user");
-                }
-            }
-        }
-        let (engine, reads) = compiler.finish();
-        if raw.for_each.is_some()
-            && reads.of("item").is_none()
-            && reads.of("index").is_none()
-            && self.findings.usable()
-        {
-            let path = self.at("prompt");
-            let message = "every element of `for_each` gets the same prompt";
-            self.findings.warning(path, message, Some("read `item` or `index`".to_owned()));
-        }
-        Some(Prompt { engine, reads, messages })
-    }
-
-    fn message(
-        &mut self,
-        compiler: &mut Compiler,
-        field: &str,
-        raw: &RawMessage,
-    ) -> Option<MessageTemplate> {
-        let speakers = [
-            (Role::System, "system", &raw.system),
-            (Role::User, "user", &raw.user),
-            (Role::Assistant, "assistant", &raw.assistant),
-        ];
-        let mut spoken = speakers
-            .into_iter()
-            .filter_map(|(role, key, content)| Some((role, key, content.as_ref()?)));
-        let (Some((role, key, content)), None) = (spoken.next(), spoken.next()) else {
-            self.error(field, "a message has exactly one of `system`, `user` and `assistant`");
-            return None;
-        };
-        let field = format!("{field}/{key}");
-        let mut parts = Vec::new();
-        match content {
-            RawContent::Text(source) => {
-                parts.extend(self.template(compiler, &field, source).map(PartTemplate::Text));
-            }
-            RawContent::Parts(raw) => {
-                if raw.is_empty() || raw.len() > ITEMS_MAX {
-                    self.error(&field, format!("a message has 1 to {ITEMS_MAX} parts"));
-                }
-                for (index, part) in raw.iter().enumerate() {
-                    parts.extend(self.part(compiler, &format!("{field}/{index}"), part));
-                }
-            }
-        }
-        Some(MessageTemplate { role, parts })
-    }
-
-    fn part(
-        &mut self,
-        compiler: &mut Compiler,
-        field: &str,
-        raw: &RawPart,
-    ) -> Option<PartTemplate> {
-        match (&raw.text, &raw.image_url, &raw.image_data) {
-            (Some(text), None, None) => {
-                let field = format!("{field}/text");
-                self.template(compiler, &field, text).map(PartTemplate::Text)
-            }
-            (None, Some(url), None) => {
-                let field = format!("{field}/image_url");
-                self.template(compiler, &field, url).map(PartTemplate::ImageUrl)
-            }
-            (None, None, Some(image)) => {
-                let media = format!("{field}/image_data/media_type");
-                let media_type = self.template(compiler, &media, &image.media_type);
-                let data = format!("{field}/image_data/data");
-                let data = self.template(compiler, &data, &image.data)?;
-                Some(PartTemplate::ImageData { media_type: media_type?, data })
-            }
-            _ => {
-                let message = "a part has exactly one of `text`, `image_url` and `image_data`";
-                self.error(field, message);
-                None
-            }
-        }
-    }
-
-    fn template(&mut self, compiler: &mut Compiler, field: &str, source: &str) -> Option<Template> {
-        let path = self.at(field);
-        if source.trim().is_empty() {
-            self.findings.error(path, "the text is empty");
-            return None;
-        }
-        let (template, reads) = match compiler.add(source) {
-            Ok(compiled) => compiled,
-            Err(refusal) => {
-                let at = line_and_column(source, refusal.at);
-                self.findings.inside(path, at, refusal.message, refusal.suggestion);
-                return None;
-            }
-        };
-        let known = self.variables(if self.judges { &["output"] } else { &[] });
-        for (variable, at) in reads {
-            let at = line_and_column(source, at);
-            let Some(root) = variable.first() else { continue };
-            // What the engine brings along.
-            if !known.contains(&root.as_str()) && !matches!(root.as_str(), "range" | "loop") {
-                let hint = did_you_mean(root, known.iter().copied())
-                    .or_else(|| Some(format!("known here: {}", known.join(", "))));
-                let message = format!("unknown variable `{root}`");
-                self.findings.inside(path.clone(), at, message, hint);
-            }
-            let variable: Vec<&str> = variable.iter().map(String::as_str).collect();
-            if let Some((message, hint)) = self.around.unseen(&variable) {
-                self.findings.inside(path.clone(), at, message, hint);
-            }
-        }
-        Some(template)
-    }
-
     fn tools(&mut self) -> Vec<Tool> {
         let raw = self.raw;
         if raw.tools.len() > ITEMS_MAX {
@@ -391,9 +253,7 @@ impl StepCompiler<'_> {
     fn sampling(&mut self) -> Sampling {
         let Some(raw) = &self.raw.sampling else { return Sampling::default() };
         let RawSampling { temperature, top_p, max_output_tokens, stop, seed } = raw;
-        for (field, value, most) in
-            [("temperature", temperature, 2.0), ("top_p", top_p, 1.0)]
-        {
+        for (field, value, most) in [("temperature", temperature, 2.0), ("top_p", top_p, 1.0)] {
             if value.is_some_and(|value| !(0.0..=most).contains(&value)) {
                 self.error(&format!("sampling/{field}"), format!("has to be from 0 to {most}"));
             }
@@ -421,137 +281,6 @@ impl StepCompiler<'_> {
                 self.findings.error(path, problem.message);
                 None
             }
-        }
-    }
-
-    fn output(&mut self) -> Option<OutputSpec> {
-        let text = |min_chars: Option<u32>, max_chars: Option<u32>| OutputSpec::Text {
-            min_chars: min_chars.map(|n| n as usize),
-            max_chars: max_chars.map(|n| n as usize),
-        };
-        let Some(raw) = &self.raw.output else { return Some(text(None, None)) };
-        match (&raw.text, &raw.json) {
-            (Some(raw), None) => {
-                if let (Some(min), Some(max)) = (raw.min_chars, raw.max_chars)
-                    && min > max
-                {
-                    self.error("output/text/min_chars", "is above `max_chars`");
-                }
-                Some(text(raw.min_chars, raw.max_chars))
-            }
-            (None, Some(raw)) => {
-                let name = raw.name.clone().unwrap_or_else(|| self.raw.name.clone());
-                if raw.name.as_deref().is_some_and(|name| !is_label(name)) {
-                    let message = "a schema's name has 1 to 64 characters of a-z, A-Z, 0-9, `_`, `-`";
-                    self.error("output/json/name", message);
-                }
-                let schema = match &raw.schema {
-                    Some(source) => Some(self.schema("output/json/schema", source)?),
-                    None => None,
-                };
-                let ask_provider = match raw.ask_provider {
-                    Some(RawAskProvider::Schema) if schema.is_none() => {
-                        self.error("output/json/ask_provider", "`schema` needs a schema");
-                        AskProvider::Json
-                    }
-                    None if schema.is_none() => AskProvider::Json,
-                    None | Some(RawAskProvider::Schema) => AskProvider::Schema,
-                    Some(RawAskProvider::Json) => AskProvider::Json,
-                    Some(RawAskProvider::Nothing) => AskProvider::Nothing,
-                };
-                Some(OutputSpec::Json { schema, name, ask_provider })
-            }
-            (Some(_), Some(_)) | (None, None) => {
-                self.error("output", "exactly one of `text` and `json`");
-                None
-            }
-        }
-    }
-
-    /// Checks that this version does not carry out are refused and not silently left out.
-    fn not_carried_out(&mut self, field: &str) {
-        if !self.around.known.output_checks {
-            self.error(field, format!("`{field}` is not carried out by this version"));
-            self.findings.on_key();
-        }
-    }
-
-    fn rules(&mut self) -> Vec<Rule> {
-        let raw = self.raw;
-        if raw.rules.is_empty() {
-            return Vec::new();
-        }
-        self.not_carried_out("rules");
-        if raw.rules.len() > ITEMS_MAX {
-            self.error("rules", format!("at most {ITEMS_MAX} rules"));
-        }
-        let mut rules = Vec::new();
-        for (index, rule) in raw.rules.iter().enumerate() {
-            let field = format!("rules/{index}/check");
-            let Some(check) = self.expression(&field, &rule.check, &["output"]) else { continue };
-            rules.push(Rule {
-                check,
-                message: rule.message.as_str().into(),
-                severity: match rule.severity {
-                    None | Some(RawRuleSeverity::Error) => RuleSeverity::Error,
-                    Some(RawRuleSeverity::Warning) => RuleSeverity::Warning,
-                },
-            });
-        }
-        rules
-    }
-
-    fn confidence(&mut self) -> Option<Confidence> {
-        let raw = self.raw.confidence.as_ref()?;
-        self.not_carried_out("confidence");
-        if !raw.minimum.is_finite() {
-            self.error("confidence/minimum", "has to be a finite number");
-        }
-        let expression = self.expression("confidence/expression", &raw.expression, &["output"])?;
-        Some(Confidence { expression, minimum: raw.minimum })
-    }
-
-    fn verifier(&mut self, raw: &RawVerifier) -> Option<Verifier> {
-        self.not_carried_out("verifier");
-        for (field, present) in [
-            ("needs", raw.step.needs.is_some()),
-            ("when", raw.step.when.is_some()),
-            ("for_each", raw.step.for_each.is_some()),
-            ("verifier", raw.step.verifier.is_some()),
-        ] {
-            if present {
-                self.error(&format!("verifier/step/{field}"), "a judging step has no such field");
-                return None;
-            }
-        }
-        let accept = self.expression("verifier/accept", &raw.accept, &["output", "verdict"]);
-        let path = self.at("verifier/step");
-        let mut judge = StepCompiler {
-            raw: &raw.step,
-            path: &path,
-            around: self.around,
-            findings: self.findings,
-            judges: true,
-        };
-        Some(Verifier { step: judge.whole()?, accept: accept? })
-    }
-
-    fn template_output(&mut self, output: &OutputSpec) {
-        let Some(value) = &self.raw.template_output else { return };
-        match output {
-            OutputSpec::Text { .. } if !value.is_string() => {
-                self.error("template_output", "the output of this step is text");
-            }
-            OutputSpec::Json { schema: Some(schema), .. } => {
-                for violation in schema.violations(value) {
-                    let message = format!(
-                        "does not satisfy the schema of the step's output: {}",
-                        violation.message
-                    );
-                    self.error(&format!("template_output{}", violation.path), message);
-                }
-            }
-            OutputSpec::Text { .. } | OutputSpec::Json { schema: None, .. } => {}
         }
     }
 

@@ -4,6 +4,8 @@
 //! which notes what is wrong by JSON Pointer; only at the end this becomes a problem with a line
 //! and a column, or a violation with a field path.
 
+use serde_json::Value;
+
 use crate::document::{Document, Position, Problem, Problems, Severity};
 use crate::expression::ExpressionError;
 
@@ -111,7 +113,8 @@ impl Findings {
 
     /// As problems of the document that the step stands in.
     pub(super) fn into_problems(self, document: &Document) -> Problems {
-        let problems = self.0.into_iter().map(|finding| finding.place(document)).collect();
+        let json = document.to_json();
+        let problems = self.0.into_iter().map(|finding| finding.place(document, &json)).collect();
         Problems(problems).sorted()
     }
 
@@ -135,7 +138,7 @@ impl Findings {
 }
 
 impl Finding {
-    fn place(self, document: &Document) -> Problem {
+    fn place(self, document: &Document, json: &Value) -> Problem {
         let mut message = self.message;
         let mut position = if self.on_key {
             document.position_of_key(&self.path)
@@ -143,7 +146,7 @@ impl Finding {
             document.position_of(&self.path)
         };
         if let Some(inside) = self.inside {
-            match inside_text(document, &self.path, position, inside) {
+            match inside_text(document, json.pointer(&self.path), position, inside) {
                 Some(found) => position = found,
                 None if inside.0 > 1 => message = format!("{message} (line {} of it)", inside.0),
                 None => {}
@@ -157,33 +160,27 @@ impl Finding {
 /// Where a place inside a text value stands in the document.
 ///
 /// YAML writes a text in many ways and the reader only knows where it starts. So the line is
-/// searched for just below the start; what is not found as it reads (escapes, folded lines) keeps
-/// the place of the value.
+/// looked for where it stands if it is written as it reads; what is not found there (escapes,
+/// folded lines) keeps the place of the value.
 fn inside_text(
     document: &Document,
-    path: &str,
+    value: Option<&Value>,
     start: Position,
     (line, column): (u32, u32),
 ) -> Option<Position> {
-    let value = document.to_json();
-    let text = value.pointer(path)?.as_str()?;
+    let text = value?.as_str()?;
     let wanted = text.lines().nth(line.checked_sub(1)? as usize)?;
     let needle = wanted.trim();
     if needle.is_empty() {
         return None;
     }
     let leading = wanted.chars().count() - wanted.trim_start().chars().count();
-    let first = start.line.checked_add(line)?.checked_sub(1)?;
-    // A block text (`|`) begins on the line below its sign.
-    for candidate in [first, first + 1] {
-        let written = document.text.lines().nth(candidate.checked_sub(1)? as usize)?;
-        let from = if candidate == start.line { start.column as usize - 1 } else { 0 };
-        let from = written.char_indices().nth(from).map_or(written.len(), |(byte, _)| byte);
-        if let Some(found) = written[from..].find(needle) {
-            let before = written[..from + found].chars().count();
-            let column = before + (column as usize).saturating_sub(leading);
-            return Some(Position { line: candidate, column: u32::try_from(column).ok()? });
-        }
-    }
-    None
+    let candidate = start.line.checked_add(line)?.checked_sub(1)?;
+    let written = document.text.lines().nth(candidate.checked_sub(1)? as usize)?;
+    let from = if candidate == start.line { start.column.checked_sub(1)? as usize } else { 0 };
+    let from = written.char_indices().nth(from).map_or(written.len(), |(byte, _)| byte);
+    let found = written[from..].find(needle)?;
+    let before = written[..from + found].chars().count();
+    let column = before + (column as usize).saturating_sub(leading);
+    Some(Position { line: candidate, column: u32::try_from(column).ok()? })
 }

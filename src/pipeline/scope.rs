@@ -76,15 +76,13 @@ impl<'a> Scope<'a> {
         Self { verdict: Some(verdict), ..self }
     }
 
-    /// For an expression. The order is that of [`COMMON`].
+    /// For an expression, in the order of the declaration: `input`, `steps`, `skipped`, `run`, …
     pub fn variables(&self) -> Vec<(&'a str, Variable<'a>)> {
         let outputs = self.steps.iter().map(|step| (step.name, Variable::Json(step.output)));
         let skipped = self.steps.iter().map(|step| (step.name, Variable::Bool(step.skipped)));
         let labels = self.labels.iter().map(|(k, v)| (k.as_str(), Variable::Text(v)));
-        let run = vec![
-            ("id", Variable::Text(self.run_id)),
-            ("labels", Variable::Map(labels.collect())),
-        ];
+        let run =
+            vec![("id", Variable::Text(self.run_id)), ("labels", Variable::Map(labels.collect()))];
         let mut variables = vec![
             ("input", Variable::Json(self.input)),
             ("steps", Variable::Map(outputs.collect())),

@@ -205,9 +205,8 @@ impl Pipeline {
 
     /// Steps that need this one, directly or not: what a failure of it stops.
     pub fn dependents(&self, step: usize) -> impl Iterator<Item = usize> + '_ {
-        let needs = move |(index, other): (usize, &Step)| {
-            other.ancestors.contains(&step).then_some(index)
-        };
+        let needs =
+            move |(index, other): (usize, &Step)| other.ancestors.contains(&step).then_some(index);
         self.steps.iter().enumerate().filter_map(needs)
     }
 

@@ -11,7 +11,7 @@
 mod scan;
 mod value;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, LazyLock};
 
@@ -31,6 +31,10 @@ pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Steps that rendering one template may take. A step pays for about 64 bytes of text.
 pub const FUEL: u64 = 100_000;
+/// Most variables, each path counted, that one template may read.
+const VARIABLES_MAX: usize = 500;
+/// Steps where texts are compared in loops: each may be a megabyte, and the engine counts it as one.
+const COMPARING_FUEL: u64 = 10_000;
 /// Deepest nesting of macro calls and blocks while rendering.
 const RECURSION_MAX: usize = 32;
 
@@ -118,6 +122,8 @@ pub(super) enum Template {
 pub(super) struct Compiler {
     environment: Environment<'static>,
     compiled: usize,
+    /// Whether one of them compares variables again and again.
+    compares: bool,
     /// What all of them read together.
     pub(super) reads: Reads,
 }
@@ -127,7 +133,8 @@ pub(super) type ReadPaths = Vec<(Vec<String>, usize)>;
 
 impl Compiler {
     pub(super) fn new() -> Self {
-        Self { environment: BASE.clone(), compiled: 0, reads: Reads::default() }
+        let environment = BASE.clone();
+        Self { environment, compiled: 0, compares: false, reads: Reads::default() }
     }
 
     /// Compiles one template. Its variables are returned, not judged.
@@ -139,7 +146,8 @@ impl Compiler {
             );
             return Err(Refusal { at: 0, message, suggestion: None });
         }
-        let Scan { dynamic, chains } = scan::scan(source)?;
+        let Scan { dynamic, chains, compares, .. } = scan::scan(source)?;
+        self.compares |= compares;
         if !dynamic {
             let text = source.strip_suffix('\n').unwrap_or(source);
             let text = text.strip_suffix('\r').unwrap_or(text);
@@ -154,32 +162,49 @@ impl Compiler {
             Ok(template) => template.undeclared_variables(true).into_iter().collect(),
             Err(error) => return Err(syntax(&error)),
         };
-        let mut reads = Vec::new();
+        if undeclared.len() > VARIABLES_MAX {
+            let message = format!("the template reads more than {VARIABLES_MAX} variables");
+            return Err(Refusal { at: 0, message, suggestion: None });
+        }
+        let places = places(&chains);
+        let mut reads = Vec::with_capacity(undeclared.len());
         for path in undeclared {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
             self.reads.add(path.iter().map(String::as_str));
-            let at = place_of(&path, &chains);
+            let exact = places.get(path.as_slice());
+            let at = exact.or_else(|| places.get(&path[..1])).copied().unwrap_or_default();
             reads.push((path, at));
         }
-        // `steps["a-name"]` is a fixed path too, and the engine sees `steps` only.
-        for chain in chains.iter().filter(|chain| chain.path.len() > 1) {
-            let seen = |(path, _): &(Vec<String>, usize)| chain.path.starts_with(path);
-            if reads.iter().any(seen) && !reads.iter().any(|(path, _)| *path == chain.path) {
-                reads.push((chain.path.clone(), chain.at));
+        // `steps["a-name"]` is a fixed path too, of which the engine sees `steps` only.
+        let seen: HashSet<&[String]> = reads.iter().map(|(path, _)| path.as_slice()).collect();
+        let mut more: Vec<(Vec<String>, usize)> = Vec::new();
+        for path in ["steps", "skipped"].map(|root| [root.to_owned()]) {
+            if seen.contains(path.as_slice()) {
+                let deeper = places.iter().filter(|(p, _)| p.len() == 2 && p[0] == path[0]);
+                more.extend(deeper.map(|(path, at)| (path.to_vec(), *at)));
             }
         }
+        reads.append(&mut more);
         Ok((Template::Named(name), reads))
     }
 
-    pub(super) fn finish(self) -> (Engine, Reads) {
+    pub(super) fn finish(mut self) -> (Engine, Reads) {
+        if self.compares {
+            self.environment.set_fuel(Some(COMPARING_FUEL));
+        }
         (Engine(Arc::new(self.environment)), self.reads)
     }
 }
 
-fn place_of(path: &[String], chains: &[Chain]) -> usize {
-    let exact = chains.iter().find(|chain| chain.path.starts_with(path));
-    let root = || chains.iter().find(|chain| chain.path.first() == path.first());
-    exact.or_else(root).map_or(0, |chain| chain.at)
+/// The first place of each path and of each beginning of one.
+fn places(chains: &[Chain]) -> HashMap<&[String], usize> {
+    let mut places = HashMap::new();
+    for chain in chains {
+        for length in 1..=chain.path.len() {
+            places.entry(&chain.path[..length]).or_insert(chain.at);
+        }
+    }
+    places
 }
 
 fn syntax(error: &Error) -> Refusal {
@@ -224,7 +249,10 @@ fn failed(error: &Error, source: &str) -> TemplateError {
             let path = name_at(source, range).unwrap_or_else(|| "a variable".to_owned());
             TemplateError::Missing { path, line }
         }
-        ErrorKind::InvalidOperation => broken("a value does not fit the operation"),
+        ErrorKind::InvalidOperation => match undefined_operand(error, source) {
+            Some(path) => TemplateError::Missing { path, line },
+            None => broken("a value does not fit the operation"),
+        },
         ErrorKind::NonPrimitive | ErrorKind::NonKey => broken("a value is not a simple one"),
         ErrorKind::UnknownFilter => broken("a filter is unknown"),
         ErrorKind::UnknownTest => broken("a test is unknown"),
@@ -236,6 +264,20 @@ fn failed(error: &Error, source: &str) -> TemplateError {
         ErrorKind::BadSerialization => broken("a value cannot be written as JSON"),
         _ => broken("the template does not render"),
     }
+}
+
+/// The operand that is not there, where an operator met one. The engine reports it as a matter of
+/// types, and only by their names: no value stands in the text that is looked at.
+fn undefined_operand(error: &Error, source: &str) -> Option<String> {
+    let types = error.detail()?.split_once("unsupported types ")?.1;
+    let text = source.get(error.range()?)?;
+    let is_part = |c: char| c.is_alphanumeric() || "_.[]'\"".contains(c);
+    let operand = match types.split_once(" and ")? {
+        ("undefined", _) => text.split(|c| !is_part(c)).next(),
+        (_, "undefined") => text.rsplit(|c| !is_part(c)).next(),
+        _ => return None,
+    };
+    Some(operand.filter(|path| !path.is_empty()).unwrap_or("a variable").to_owned())
 }
 
 /// The variable that an error stands at: the text there, or, where the error is about a filter,

@@ -14,8 +14,8 @@ mod wire;
 pub mod aws_events;
 pub mod lines;
 pub mod sse;
-pub mod transport;
 pub mod stream;
+pub mod transport;
 
 mod encode;
 

@@ -108,9 +108,7 @@ impl Endpoint {
         let mut headers = settings.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in settings.dialect.fixed_headers() {
-            headers
-                .entry(HeaderName::from_static(name))
-                .or_insert(HeaderValue::from_static(value));
+            headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
         }
         let url = |stream: bool| {
             let own = settings.dialect.path(settings.model, stream);
@@ -204,7 +202,11 @@ async fn read(mut response: Response, bytes_max: usize, deadline: Instant) -> Ou
 fn fault(error: &reqwest::Error) -> TransportFault {
     // The order matters: a connect time-out is both a time-out and a connect error.
     if error.is_timeout() {
-        if error.is_connect() { TransportFault::ConnectTimeout } else { TransportFault::RequestTimeout }
+        if error.is_connect() {
+            TransportFault::ConnectTimeout
+        } else {
+            TransportFault::RequestTimeout
+        }
     } else if error.is_dns() {
         TransportFault::Dns
     } else if error.is_connect() && negotiation_failed(error) {

@@ -11,6 +11,9 @@ use crate::journal::{RunRecord, RunState};
 
 type Tenant = Arc<str>;
 
+/// What a key stands for: digest of the request, and the run.
+type Bound = ([u8; 32], Arc<str>);
+
 /// A run that can be looked at, waited for and cancelled.
 #[derive(Debug)]
 pub struct RunHandle {
@@ -75,7 +78,7 @@ pub struct Runs {
 #[derive(Debug, Default)]
 struct Inner {
     by_id: HashMap<(Tenant, Arc<str>), Arc<RunHandle>>,
-    by_key: HashMap<(Tenant, Arc<str>), ([u8; 32], Arc<str>)>,
+    by_key: HashMap<(Tenant, Arc<str>), Bound>,
     order: VecDeque<(Tenant, Arc<str>)>,
 }
 

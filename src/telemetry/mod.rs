@@ -142,5 +142,8 @@ fn traces(settings: &TelemetrySettings, endpoint: &str) -> Result<Telemetry, Tel
         .with_resource(resource)
         .with_span_processor(Shared(processor.clone()))
         .build();
-    Ok(Telemetry { tracer: Tracer::new(processor, settings.sample_ratio), provider: Some(provider) })
+    Ok(Telemetry {
+        tracer: Tracer::new(processor, settings.sample_ratio),
+        provider: Some(provider),
+    })
 }

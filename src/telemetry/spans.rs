@@ -79,7 +79,8 @@ fn failure_attributes(failure: &Failure, attributes: &mut Vec<KeyValue>) {
         attributes.push(text(names::FAILURE_DETAIL, detail));
     }
     if let Some(hint) = failure.retry_after {
-        attributes.push(int(names::RETRY_AFTER_MS, hint.as_millis().try_into().unwrap_or(u64::MAX)));
+        attributes
+            .push(int(names::RETRY_AFTER_MS, hint.as_millis().try_into().unwrap_or(u64::MAX)));
     }
     if let Some(status) = failure.evidence.status {
         attributes.push(int(names::HTTP_STATUS, status.into()));

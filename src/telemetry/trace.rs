@@ -150,7 +150,8 @@ fn parse(header: &str) -> Option<(u128, u64, bool)> {
     let version = parts.next()?;
     let (trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?);
     let lower_hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        text.len() == length
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
     let flags = flags.get(..2)?;
     let well_formed = lower_hex(version, 2)
@@ -208,9 +209,18 @@ mod tests {
     fn w3c_headers() {
         let id = u128::from_str_radix(TRACE, 16).unwrap();
         let ok = |text: &str| parse(text);
-        assert_eq!(ok(&format!("00-{TRACE}-b7ad6b7169203331-01")), Some((id, 0xb7ad_6b71_6920_3331, true)));
-        assert_eq!(ok(&format!("00-{TRACE}-b7ad6b7169203331-00")), Some((id, 0xb7ad_6b71_6920_3331, false)));
-        assert_eq!(ok(&format!("cc-{TRACE}-b7ad6b7169203331-01-x")), Some((id, 0xb7ad_6b71_6920_3331, true)));
+        assert_eq!(
+            ok(&format!("00-{TRACE}-b7ad6b7169203331-01")),
+            Some((id, 0xb7ad_6b71_6920_3331, true))
+        );
+        assert_eq!(
+            ok(&format!("00-{TRACE}-b7ad6b7169203331-00")),
+            Some((id, 0xb7ad_6b71_6920_3331, false))
+        );
+        assert_eq!(
+            ok(&format!("cc-{TRACE}-b7ad6b7169203331-01-x")),
+            Some((id, 0xb7ad_6b71_6920_3331, true))
+        );
         for bad in [
             "",
             "00",

@@ -29,8 +29,8 @@ import (
 
 const (
 	pipeline = "entity-report"
-	// What the caller waits for the whole run, recovery included. The service sees it and plans
-	// within it.
+	// What the caller waits for the whole run, recovery included. A run with an idempotency key
+	// goes on after that: the same call finds it again.
 	deadline = 60 * time.Second
 )
 

@@ -10,7 +10,8 @@ import grpc from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';
 
 const PIPELINE = 'entity-report';
-// What the caller waits for the whole run, recovery included. The service sees it and plans within it.
+// What the caller waits for the whole run, recovery included. A run with an idempotency key goes on
+// after that: the same call finds it again.
 const DEADLINE_MS = 60_000;
 
 // Read when the program starts: no code is generated. Enums come as their names, 64-bit numbers as

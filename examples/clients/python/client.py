@@ -17,7 +17,8 @@ from grpc_status import rpc_status
 from mainstay.v1 import failure_pb2, pipeline_service_pb2, pipeline_service_pb2_grpc, run_pb2
 
 PIPELINE = "entity-report"
-# What the caller waits for the whole run, recovery included. The service sees it and plans within it.
+# What the caller waits for the whole run, recovery included. A run with an idempotency key goes on
+# after that: the same call finds it again.
 DEADLINE_SECONDS = 60
 
 Detail = TypeVar("Detail", bound=Message)

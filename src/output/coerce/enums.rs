@@ -27,7 +27,9 @@ impl Coercer<'_> {
                         return self.fixed(only.clone(), ChangeKind::ListRemoved);
                     }
                     let only = only.clone();
-                    self.with_made(only, ChangeKind::ListRemoved, |this, only| this.fix_enum(options, only))
+                    self.with_made(only, ChangeKind::ListRemoved, |this, only| {
+                        this.fix_enum(options, only)
+                    })
                 }
                 _ => Out::No,
             },
@@ -44,7 +46,8 @@ fn spelled<'v>(options: &[&'v Value], text: &str) -> Option<(&'v Value, ChangeKi
         if wanted.is_empty() {
             return None;
         }
-        let mut found = options.iter().filter(|option| option.as_str().is_some_and(|name| way(name) == wanted));
+        let mut found =
+            options.iter().filter(|option| option.as_str().is_some_and(|name| way(name) == wanted));
         match (found.next(), found.next()) {
             (Some(only), None) => return Some((only, ChangeKind::EnumSpelling)),
             (Some(_), Some(_)) => return None,
@@ -58,12 +61,12 @@ fn spelled<'v>(options: &[&'v Value], text: &str) -> Option<(&'v Value, ChangeKi
 fn other_type<'v>(options: &[&'v Value], text: &str) -> Option<(&'v Value, ChangeKind)> {
     options.iter().find_map(|option| match option {
         Value::Null => scalar::is_null_literal(text).then_some((*option, ChangeKind::NullFromText)),
-        Value::Bool(wanted) => {
-            (scalar::boolean(text) == Some(*wanted)).then_some((*option, ChangeKind::BooleanFromText))
-        }
+        Value::Bool(wanted) => (scalar::boolean(text) == Some(*wanted))
+            .then_some((*option, ChangeKind::BooleanFromText)),
         Value::Number(_) => {
             let number = number::parse(text, false)?;
-            let same = number.guess.is_none() && super::view::same(option, &Value::Number(number.value));
+            let same =
+                number.guess.is_none() && super::view::same(option, &Value::Number(number.value));
             same.then_some((*option, ChangeKind::NumberFromText))
         }
         Value::String(_) | Value::Array(_) | Value::Object(_) => None,

@@ -8,12 +8,19 @@ use crate::output::decode;
 
 impl<'s> Coercer<'s> {
     /// Brings the items of a list into form.
-    pub(super) fn fix_list(&mut self, members: &'s Map<String, Value>, items: &[Value], depth: usize) -> Out {
+    pub(super) fn fix_list(
+        &mut self,
+        members: &'s Map<String, Value>,
+        items: &[Value],
+        depth: usize,
+    ) -> Out {
         let mut fixed: Option<Vec<Value>> = None;
         let mut changes = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let out = match item_schema(members, index) {
-                Some(schema) => self.below(&index.to_string(), |this| this.fix(schema, item, depth + 1)),
+                Some(schema) => {
+                    self.below(&index.to_string(), |this| this.fix(schema, item, depth + 1))
+                }
                 None => Out::Keep,
             };
             match out {
@@ -32,7 +39,11 @@ impl<'s> Coercer<'s> {
         match fixed {
             Some(fixed) => {
                 let value = Value::Array(fixed);
-                if self.own_holds(members, &value) { Out::Fixed(Fix { value, changes }.into()) } else { Out::No }
+                if self.own_holds(members, &value) {
+                    Out::Fixed(Fix { value, changes }.into())
+                } else {
+                    Out::No
+                }
             }
             None => Out::Keep,
         }
@@ -45,13 +56,20 @@ impl<'s> Coercer<'s> {
         };
         let inner = Value::Array(inner.clone());
         self.with_made(inner, ChangeKind::ListRemoved, |this, inner| match inner {
-            Value::Array(items) if this.own_holds(members, inner) => this.fix_list(members, items, depth + 1),
+            Value::Array(items) if this.own_holds(members, inner) => {
+                this.fix_list(members, items, depth + 1)
+            }
             _ => Out::No,
         })
     }
 
     /// Makes a list of something else.
-    pub(super) fn into_list(&mut self, members: &'s Map<String, Value>, value: &Value, depth: usize) -> Out {
+    pub(super) fn as_list(
+        &mut self,
+        members: &'s Map<String, Value>,
+        value: &Value,
+        depth: usize,
+    ) -> Out {
         match value {
             Value::Null => Out::No,
             Value::String(text) => match decode::structure(text, '[') {
@@ -71,7 +89,9 @@ impl<'s> Coercer<'s> {
     fn list_of_one(&mut self, members: &'s Map<String, Value>, value: &Value, depth: usize) -> Out {
         let list = Value::Array(vec![value.clone()]);
         self.with_made(list, ChangeKind::ListAdded, |this, list| match list {
-            Value::Array(items) if this.own_holds(members, list) => this.fix_flat(members, items, depth + 1),
+            Value::Array(items) if this.own_holds(members, list) => {
+                this.fix_flat(members, items, depth + 1)
+            }
             _ => Out::No,
         })
     }
@@ -85,15 +105,28 @@ impl<'s> Coercer<'s> {
     }
 
     /// `"1,2,3"`: for a list of numbers each one; for a list of strings one item, and a guess.
-    fn text_into_list(&mut self, members: &'s Map<String, Value>, text: &str, value: &Value, depth: usize) -> Out {
+    fn text_into_list(
+        &mut self,
+        members: &'s Map<String, Value>,
+        text: &str,
+        value: &Value,
+        depth: usize,
+    ) -> Out {
         if !text.contains(',') {
             return self.list_of_one(members, value, depth);
         }
         let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-        if parts.len() <= 256 && parts.iter().all(|part| number::parse(part, false).is_some_and(|n| n.guess.is_none())) {
-            let list = Value::Array(parts.iter().map(|part| Value::String((*part).to_owned())).collect());
+        if parts.len() <= 256
+            && parts
+                .iter()
+                .all(|part| number::parse(part, false).is_some_and(|n| n.guess.is_none()))
+        {
+            let list =
+                Value::Array(parts.iter().map(|part| Value::String((*part).to_owned())).collect());
             return self.with_made(list, ChangeKind::TextGuessed, |this, list| match list {
-                Value::Array(items) if this.own_holds(members, list) => this.fix_list(members, items, depth + 1),
+                Value::Array(items) if this.own_holds(members, list) => {
+                    this.fix_list(members, items, depth + 1)
+                }
                 _ => Out::No,
             });
         }
@@ -108,26 +141,44 @@ impl<'s> Coercer<'s> {
     }
 
     /// `{"items": [...]}` where the list itself is due.
-    fn list_in_wrapper(&mut self, members: &'s Map<String, Value>, map: &Map<String, Value>, depth: usize) -> Out {
+    fn list_in_wrapper(
+        &mut self,
+        members: &'s Map<String, Value>,
+        map: &Map<String, Value>,
+        depth: usize,
+    ) -> Out {
         let mut lists = map.values().filter(|member| member.is_array());
         let (Some(list), None) = (lists.next(), lists.next()) else {
             return Out::No;
         };
-        let kind = if map.len() == 1 { ChangeKind::WrapperRemoved } else { ChangeKind::MemberDropped };
+        let kind =
+            if map.len() == 1 { ChangeKind::WrapperRemoved } else { ChangeKind::MemberDropped };
         let list = list.clone();
         self.with_made(list, kind, |this, list| match list {
-            Value::Array(items) if this.own_holds(members, list) => this.fix_list(members, items, depth + 1),
+            Value::Array(items) if this.own_holds(members, list) => {
+                this.fix_list(members, items, depth + 1)
+            }
             _ => Out::No,
         })
     }
 
-    fn decoded(&mut self, members: &'s Map<String, Value>, decoded: decode::Decoded, depth: usize) -> Out {
+    fn decoded(
+        &mut self,
+        members: &'s Map<String, Value>,
+        decoded: decode::Decoded,
+        depth: usize,
+    ) -> Out {
         let kind = if decoded.lossy { ChangeKind::TextGuessed } else { ChangeKind::TextDecoded };
         self.with_made(decoded.value, kind, |this, value| this.fix_own(members, value, depth + 1))
     }
 
     /// Decodes JSON inside a string where an object is due.
-    pub(super) fn text_into_object(&mut self, members: &'s Map<String, Value>, text: &str, depth: usize) -> Out {
+    pub(super) fn text_into_object(
+        &mut self,
+        members: &'s Map<String, Value>,
+        text: &str,
+        depth: usize,
+    ) -> Out {
         match decode::structure(text, '{') {
             Some(decoded) => self.decoded(members, decoded, depth),
             None => Out::No,

@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::change::{Change, ChangeKind, Place};
 use view::View;
 
-pub(super) use view::wants;
+pub(super) use view::{default_at, endless_reference, is_explosive, wants};
 
 /// A value that was brought into form.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub(super) fn coerce(document: &Value, value: &Value, frozen: Option<usize>) -> 
     let mut coercer = Coercer {
         view: View::new(document),
         path: String::new(),
-        steps_left: STEPS_MAX,
+        steps_left: steps_for(value),
         known: HashMap::new(),
         made: 0,
         frozen,
@@ -60,7 +60,37 @@ pub(super) fn coerce(document: &Value, value: &Value, frozen: Option<usize>) -> 
     }
 }
 
-const STEPS_MAX: usize = 400_000;
+/// Whether the value may satisfy the schema, as far as coercion understands it: a no is certain.
+pub(super) fn may_hold(document: &Value, value: &Value) -> bool {
+    let mut coercer = Coercer {
+        view: View::new(document),
+        path: String::new(),
+        steps_left: steps_for(value),
+        known: HashMap::new(),
+        made: 0,
+        frozen: None,
+    };
+    coercer.holds(document, value, 0)
+}
+
+const STEPS_MIN: usize = 20_000;
+const STEPS_PER_NODE: usize = 24;
+
+/// The visits that a value of this size may cost.
+fn steps_for(value: &Value) -> usize {
+    let mut nodes = 0_usize;
+    let mut stack = vec![value];
+    while let Some(value) = stack.pop() {
+        nodes += 1;
+        match value {
+            Value::Array(items) => stack.extend(items),
+            Value::Object(members) => stack.extend(members.values()),
+            Value::String(text) => nodes += text.len() / 64,
+            Value::Null | Value::Bool(_) | Value::Number(_) => (),
+        }
+    }
+    nodes.saturating_mul(STEPS_PER_NODE).saturating_add(STEPS_MIN)
+}
 const DEPTH_MAX: usize = 200;
 
 struct Coercer<'s> {
@@ -106,7 +136,11 @@ impl<'s> Coercer<'s> {
         let members = match schema {
             Value::Object(members) => members,
             Value::Bool(false) => return Out::No,
-            Value::Bool(true) | Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Value::Bool(true)
+            | Value::Null
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => {
                 return Out::Keep;
             }
         };
@@ -132,7 +166,12 @@ impl<'s> Coercer<'s> {
     }
 
     /// The schema's parts in turn: what it refers to, what it joins, its own keywords, its unions.
-    fn fix_parts(&mut self, members: &'s serde_json::Map<String, Value>, value: &Value, depth: usize) -> Out {
+    fn fix_parts(
+        &mut self,
+        members: &'s serde_json::Map<String, Value>,
+        value: &Value,
+        depth: usize,
+    ) -> Out {
         let mut out = Out::Keep;
         if let Some(target) = self.view.reference(members) {
             out = self.then(out, value, |this, value| this.fix(target, value, depth + 1));
@@ -152,7 +191,12 @@ impl<'s> Coercer<'s> {
     }
 
     /// Goes on with what came out so far.
-    fn then(&mut self, out: Out, value: &Value, next: impl FnOnce(&mut Self, &Value) -> Out) -> Out {
+    fn then(
+        &mut self,
+        out: Out,
+        value: &Value,
+        next: impl FnOnce(&mut Self, &Value) -> Out,
+    ) -> Out {
         match out {
             Out::No => Out::No,
             Out::Keep => next(self, value),
@@ -173,7 +217,12 @@ impl<'s> Coercer<'s> {
     }
 
     /// The keywords of this schema itself.
-    fn fix_own(&mut self, members: &'s serde_json::Map<String, Value>, value: &Value, depth: usize) -> Out {
+    fn fix_own(
+        &mut self,
+        members: &'s serde_json::Map<String, Value>,
+        value: &Value,
+        depth: usize,
+    ) -> Out {
         if let Some(options) = view::options(members)
             && !options.iter().any(|option| view::same(option, value))
         {
@@ -203,9 +252,11 @@ impl<'s> Coercer<'s> {
         let mut outs = Vec::new();
         for name in types {
             let out = match *name {
-                "integer" | "number" | "string" | "boolean" | "null" => self.fix_scalar(members, name, value),
-                "array" => self.into_list(members, value, depth),
-                "object" => self.into_object(members, value, depth),
+                "integer" | "number" | "string" | "boolean" | "null" => {
+                    self.fix_scalar(members, name, value)
+                }
+                "array" => self.as_list(members, value, depth),
+                "object" => self.as_object(members, value, depth),
                 _ => Out::No,
             };
             outs.push(out);
@@ -269,7 +320,12 @@ impl<'s> Coercer<'s> {
     }
 
     /// Runs `next` on a value that was made on the way, and puts `kind` before its changes.
-    fn with_made(&mut self, value: Value, kind: ChangeKind, next: impl FnOnce(&mut Self, &Value) -> Out) -> Out {
+    fn with_made(
+        &mut self,
+        value: Value,
+        kind: ChangeKind,
+        next: impl FnOnce(&mut Self, &Value) -> Out,
+    ) -> Out {
         let first = self.change(kind);
         self.made += 1;
         let out = next(self, &value);

@@ -18,19 +18,102 @@ pub(super) struct Parsed {
 }
 
 const CURRENCIES: &[&str] = &[
-    "$", "€", "£", "¥", "₹", "₩", "₽", "USD", "EUR", "GBP", "JPY", "CHF", "INR", "CNY", "SEK", "NOK", "DKK", "CAD",
-    "AUD", "US$", "A$", "C$", "R$", "zł", "kr",
+    "$", "€", "£", "¥", "₹", "₩", "₽", "USD", "EUR", "GBP", "JPY", "CHF", "INR", "CNY", "SEK",
+    "NOK", "DKK", "CAD", "AUD", "US$", "A$", "C$", "R$", "zł", "kr",
 ];
 /// Units that change nothing about the number before them. Letters that may mean a multiple
 /// (`k`, `m`, `b`) are not among them.
 const UNITS: &[&str] = &[
-    "%", "percent", "pct", "kg", "g", "mg", "lb", "lbs", "oz", "km", "cm", "mm", "mi", "miles", "ft", "feet", "inch",
-    "inches", "meters", "metres", "s", "sec", "secs", "second", "seconds", "ms", "min", "mins", "minute", "minutes",
-    "h", "hr", "hrs", "hour", "hours", "day", "days", "week", "weeks", "month", "months", "year", "years", "yrs",
-    "°", "°c", "°f", "px", "pt", "mb", "gb", "kb", "tb", "kib", "mib", "gib", "bytes", "hz", "khz", "mhz", "ghz",
-    "kw", "kwh", "mah", "ml", "liters", "litres", "items", "item", "points", "point", "pts", "stars", "star",
-    "tokens", "words", "pages", "people", "units", "unit", "pieces", "pcs", "times", "degrees", "dollars", "euros",
-    "km/h", "mph", "m/s", "years old",
+    "%",
+    "percent",
+    "pct",
+    "kg",
+    "g",
+    "mg",
+    "lb",
+    "lbs",
+    "oz",
+    "km",
+    "cm",
+    "mm",
+    "mi",
+    "miles",
+    "ft",
+    "feet",
+    "inch",
+    "inches",
+    "meters",
+    "metres",
+    "s",
+    "sec",
+    "secs",
+    "second",
+    "seconds",
+    "ms",
+    "min",
+    "mins",
+    "minute",
+    "minutes",
+    "h",
+    "hr",
+    "hrs",
+    "hour",
+    "hours",
+    "day",
+    "days",
+    "week",
+    "weeks",
+    "month",
+    "months",
+    "year",
+    "years",
+    "yrs",
+    "°",
+    "°c",
+    "°f",
+    "px",
+    "pt",
+    "mb",
+    "gb",
+    "kb",
+    "tb",
+    "kib",
+    "mib",
+    "gib",
+    "bytes",
+    "hz",
+    "khz",
+    "mhz",
+    "ghz",
+    "kw",
+    "kwh",
+    "mah",
+    "ml",
+    "liters",
+    "litres",
+    "items",
+    "item",
+    "points",
+    "point",
+    "pts",
+    "stars",
+    "star",
+    "tokens",
+    "words",
+    "pages",
+    "people",
+    "units",
+    "unit",
+    "pieces",
+    "pcs",
+    "times",
+    "degrees",
+    "dollars",
+    "euros",
+    "km/h",
+    "mph",
+    "m/s",
+    "years old",
 ];
 const LENGTH_MAX: usize = 400;
 
@@ -176,7 +259,10 @@ fn indian(text: &str) -> bool {
     let digits = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
     last.len() == 3
         && parts.iter().all(digits)
-        && rest.iter().enumerate().all(|(index, part)| part.len() == 2 || index == 0 && part.len() == 1)
+        && rest
+            .iter()
+            .enumerate()
+            .all(|(index, part)| part.len() == 2 || index == 0 && part.len() == 1)
 }
 
 #[cfg(test)]
@@ -214,7 +300,23 @@ mod tests {
 
     #[test]
     fn refusals() {
-        for text in ["five", "3k", "2.5 million", ">100", "1/5", "10 * 5", "between 1 and 2", "", " ", "NaN", "1-2", "~5", "5 or 6", "10th", "-"] {
+        for text in [
+            "five",
+            "3k",
+            "2.5 million",
+            ">100",
+            "1/5",
+            "10 * 5",
+            "between 1 and 2",
+            "",
+            " ",
+            "NaN",
+            "1-2",
+            "~5",
+            "5 or 6",
+            "10th",
+            "-",
+        ] {
             check(text, false, None);
         }
     }

@@ -7,9 +7,17 @@ use super::view::{member_schema, types};
 use super::{ChangeKind, Coercer, Fix, Out};
 use crate::output::change::{Change, Place};
 
+/// Members in form, where something had to change, and what was changed.
+type Fixed = (Option<Map<String, Value>>, Vec<Change>);
+
 impl<'s> Coercer<'s> {
     /// Brings the members of an object into form.
-    pub(super) fn fix_object(&mut self, members: &'s Map<String, Value>, map: &Map<String, Value>, depth: usize) -> Out {
+    pub(super) fn fix_object(
+        &mut self,
+        members: &'s Map<String, Value>,
+        map: &Map<String, Value>,
+        depth: usize,
+    ) -> Out {
         let Some((renamed, mut changes)) = self.renamed(members, map) else {
             return Out::No;
         };
@@ -42,7 +50,7 @@ impl<'s> Coercer<'s> {
         members: &'s Map<String, Value>,
         map: &Map<String, Value>,
         depth: usize,
-    ) -> Option<(Option<Map<String, Value>>, Vec<Change>)> {
+    ) -> Option<Fixed> {
         let mut fixed: Option<Map<String, Value>> = None;
         let mut changes = Vec::new();
         for (index, (name, member)) in map.iter().enumerate() {
@@ -53,12 +61,16 @@ impl<'s> Coercer<'s> {
             };
             let dropped = match &out {
                 Out::No if schema == Some(&Value::Bool(false)) => Some(ChangeKind::MemberDropped),
-                Out::No if member.is_null() && !is_required(members, name) => Some(ChangeKind::NullRemoved),
+                Out::No if member.is_null() && !is_required(members, name) => {
+                    Some(ChangeKind::NullRemoved)
+                }
                 Out::No => return None,
                 Out::Keep | Out::Fixed(_) => None,
             };
             if dropped.is_some() || matches!(out, Out::Fixed(_)) {
-                fixed.get_or_insert_with(|| map.iter().take(index).map(|(k, v)| (k.clone(), v.clone())).collect());
+                fixed.get_or_insert_with(|| {
+                    map.iter().take(index).map(|(k, v)| (k.clone(), v.clone())).collect()
+                });
             }
             if let Some(kind) = dropped {
                 changes.push(self.below(name, |this| this.change(kind)));
@@ -81,11 +93,7 @@ impl<'s> Coercer<'s> {
     /// Members whose names are those of the schema in another spelling. `None` when two of them
     /// claim the same name.
     #[allow(clippy::type_complexity)]
-    fn renamed(
-        &mut self,
-        members: &Map<String, Value>,
-        map: &Map<String, Value>,
-    ) -> Option<(Option<Map<String, Value>>, Vec<Change>)> {
+    fn renamed(&mut self, members: &Map<String, Value>, map: &Map<String, Value>) -> Option<Fixed> {
         let Some(Value::Object(properties)) = members.get("properties") else {
             return Some((None, Vec::new()));
         };
@@ -94,15 +102,18 @@ impl<'s> Coercer<'s> {
             .keys()
             .filter(|name| !map.contains_key(*name) && (closed || is_required(members, name)))
             .collect();
-        let strange: Vec<&String> = map.keys().filter(|name| !properties.contains_key(*name)).collect();
+        let strange: Vec<&String> =
+            map.keys().filter(|name| !properties.contains_key(*name)).collect();
         if wanted.is_empty() || strange.is_empty() || strange.len() > 256 {
             return Some((None, Vec::new()));
         }
-        let folds: Vec<(&String, String)> = strange.iter().map(|name| (*name, folded(name))).collect();
+        let folds: Vec<(&String, String)> =
+            strange.iter().map(|name| (*name, folded(name))).collect();
         let mut names: Vec<(&String, &String)> = Vec::new();
         for name in wanted {
             let fold = folded(name);
-            let mut found = folds.iter().filter(|(_, strange)| *strange == fold && !fold.is_empty());
+            let mut found =
+                folds.iter().filter(|(_, strange)| *strange == fold && !fold.is_empty());
             match (found.next(), found.next()) {
                 (Some((strange, _)), None) => names.push((strange, name)),
                 (Some(_), Some(_)) => return None,
@@ -115,9 +126,13 @@ impl<'s> Coercer<'s> {
         let mut renamed = Map::new();
         let mut changes = Vec::new();
         for (name, member) in map {
-            let target = names.iter().find(|(strange, _)| *strange == name).map_or(name, |(_, target)| *target);
+            let target = names
+                .iter()
+                .find(|(strange, _)| *strange == name)
+                .map_or(name, |(_, target)| *target);
             if target != name {
-                let path = format!("{}/{}", self.path, target.replace('~', "~0").replace('/', "~1"));
+                let path =
+                    format!("{}/{}", self.path, target.replace('~', "~0").replace('/', "~1"));
                 changes.push(Change { kind: ChangeKind::KeyRenamed, place: Place::Pointer(path) });
             }
             renamed.insert(target.clone(), member.clone());
@@ -127,20 +142,32 @@ impl<'s> Coercer<'s> {
 
     /// `{"result": {...}}` where what is inside is due. A schema that was echoed looks the same
     /// (`{"type": "object", "properties": {...}}`) and is no answer.
-    fn unwrapped(&mut self, members: &'s Map<String, Value>, map: &Map<String, Value>, depth: usize) -> Out {
+    fn unwrapped(
+        &mut self,
+        members: &'s Map<String, Value>,
+        map: &Map<String, Value>,
+        depth: usize,
+    ) -> Out {
         let declared = members.get("properties").and_then(Value::as_object);
-        let Some(declared) = declared.filter(|declared| !map.keys().any(|name| declared.contains_key(name))) else {
+        let Some(declared) =
+            declared.filter(|declared| !map.keys().any(|name| declared.contains_key(name)))
+        else {
             return Out::No;
         };
-        let echo = ["properties", "$schema", "$defs", "required"].iter().any(|name| map.contains_key(*name));
+        let echo = ["properties", "$schema", "$defs", "required"]
+            .iter()
+            .any(|name| map.contains_key(*name));
         let mut objects = map.values().filter(|member| member.is_object());
-        let (Some(Value::Object(inner)), None, false) = (objects.next(), objects.next(), echo || declared.is_empty()) else {
+        let (Some(Value::Object(inner)), None, false) =
+            (objects.next(), objects.next(), echo || declared.is_empty())
+        else {
             return Out::No;
         };
         if !inner.keys().any(|name| declared.contains_key(name)) {
             return Out::No;
         }
-        let kind = if map.len() == 1 { ChangeKind::WrapperRemoved } else { ChangeKind::MemberDropped };
+        let kind =
+            if map.len() == 1 { ChangeKind::WrapperRemoved } else { ChangeKind::MemberDropped };
         let inner = Value::Object(inner.clone());
         self.with_made(inner, kind, |this, inner| match inner {
             Value::Object(map) => this.fix_object(members, map, depth + 1),
@@ -149,17 +176,27 @@ impl<'s> Coercer<'s> {
     }
 
     /// Makes an object of something else.
-    pub(super) fn into_object(&mut self, members: &'s Map<String, Value>, value: &Value, depth: usize) -> Out {
+    pub(super) fn as_object(
+        &mut self,
+        members: &'s Map<String, Value>,
+        value: &Value,
+        depth: usize,
+    ) -> Out {
         match value {
             Value::String(text) => self.text_into_object(members, text, depth),
             Value::Array(items) => match items.as_slice() {
                 [only @ Value::Object(_)] => {
                     let only = only.clone();
-                    let taken = self.with_made(only, ChangeKind::ListRemoved, |this, only| match only {
-                        Value::Object(map) => this.fix_object(members, map, depth + 1),
-                        _ => Out::No,
-                    });
-                    if matches!(taken, Out::No) { self.under_only_member(members, value, depth) } else { taken }
+                    let taken =
+                        self.with_made(only, ChangeKind::ListRemoved, |this, only| match only {
+                            Value::Object(map) => this.fix_object(members, map, depth + 1),
+                            _ => Out::No,
+                        });
+                    if matches!(taken, Out::No) {
+                        self.under_only_member(members, value, depth)
+                    } else {
+                        taken
+                    }
                 }
                 _ => self.under_only_member(members, value, depth),
             },
@@ -168,7 +205,12 @@ impl<'s> Coercer<'s> {
     }
 
     /// A list where an object is due that consists of one list.
-    fn under_only_member(&mut self, members: &'s Map<String, Value>, value: &Value, depth: usize) -> Out {
+    fn under_only_member(
+        &mut self,
+        members: &'s Map<String, Value>,
+        value: &Value,
+        depth: usize,
+    ) -> Out {
         let Some(Value::Object(properties)) = members.get("properties") else {
             return Out::No;
         };
@@ -195,5 +237,7 @@ fn is_required(members: &Map<String, Value>, name: &str) -> bool {
 
 fn required_present(members: &Map<String, Value>, map: &Map<String, Value>) -> bool {
     let required = members.get("required").and_then(Value::as_array);
-    required.is_none_or(|names| names.iter().filter_map(Value::as_str).all(|name| map.contains_key(name)))
+    required.is_none_or(|names| {
+        names.iter().filter_map(Value::as_str).all(|name| map.contains_key(name))
+    })
 }

@@ -6,7 +6,12 @@ use super::{ChangeKind, Coercer, Out, number};
 
 impl<'s> Coercer<'s> {
     /// The scalar type `name` from another one. The bounds of the schema have to hold after it.
-    pub(super) fn fix_scalar(&mut self, members: &'s Map<String, Value>, name: &str, value: &Value) -> Out {
+    pub(super) fn fix_scalar(
+        &mut self,
+        members: &'s Map<String, Value>,
+        name: &str,
+        value: &Value,
+    ) -> Out {
         let found = match (name, value) {
             (_, Value::Array(items)) => {
                 return match items.as_slice() {
@@ -14,17 +19,23 @@ impl<'s> Coercer<'s> {
                     [only] => {
                         let only = only.clone();
                         self.with_made(only, ChangeKind::ListRemoved, |this, only| {
-                            if this.own_holds(members, only) { Out::Keep } else { this.fix_scalar(members, name, only) }
+                            if this.own_holds(members, only) {
+                                Out::Keep
+                            } else {
+                                this.fix_scalar(members, name, only)
+                            }
                         })
                     }
                     _ => Out::No,
                 };
             }
-            ("integer" | "number", Value::String(text)) => {
-                number::parse(text, name == "integer").map(|parsed| {
-                    (Value::Number(parsed.value), parsed.guess.unwrap_or(ChangeKind::NumberFromText))
-                })
-            }
+            ("integer" | "number", Value::String(text)) => number::parse(text, name == "integer")
+                .map(|parsed| {
+                    (
+                        Value::Number(parsed.value),
+                        parsed.guess.unwrap_or(ChangeKind::NumberFromText),
+                    )
+                }),
             ("string", Value::Number(_) | Value::Bool(_)) => {
                 Some((Value::String(value.to_string()), ChangeKind::TextFromScalar))
             }
@@ -36,8 +47,12 @@ impl<'s> Coercer<'s> {
                 "1" => Some((Value::Bool(true), ChangeKind::BooleanGuessed)),
                 _ => None,
             },
-            ("null", Value::String(text)) if is_null_literal(text) => Some((Value::Null, ChangeKind::NullFromText)),
-            ("null", Value::String(text)) if is_null_word(text) => Some((Value::Null, ChangeKind::NullGuessed)),
+            ("null", Value::String(text)) if is_null_literal(text) => {
+                Some((Value::Null, ChangeKind::NullFromText))
+            }
+            ("null", Value::String(text)) if is_null_word(text) => {
+                Some((Value::Null, ChangeKind::NullGuessed))
+            }
             (_, _) => None,
         };
         match found {
@@ -49,7 +64,13 @@ impl<'s> Coercer<'s> {
 
 /// The boolean that a text spells.
 pub(super) fn boolean(text: &str) -> Option<bool> {
-    match text.trim().trim_matches(['"', '\'', '*', '`']).trim_end_matches('.').to_lowercase().as_str() {
+    match text
+        .trim()
+        .trim_matches(['"', '\'', '*', '`'])
+        .trim_end_matches('.')
+        .to_lowercase()
+        .as_str()
+    {
         "true" | "yes" | "y" | "on" | "t" => Some(true),
         "false" | "no" | "n" | "off" | "f" => Some(false),
         _ => None,
@@ -65,6 +86,14 @@ pub(super) fn is_null_literal(text: &str) -> bool {
 fn is_null_word(text: &str) -> bool {
     matches!(
         text.trim().to_lowercase().as_str(),
-        "" | "n/a" | "na" | "unknown" | "not available" | "not applicable" | "-" | "—" | "unspecified" | "not specified"
+        "" | "n/a"
+            | "na"
+            | "unknown"
+            | "not available"
+            | "not applicable"
+            | "-"
+            | "—"
+            | "unspecified"
+            | "not specified"
     )
 }

@@ -33,10 +33,25 @@ impl<'s> View<'s> {
             return self.root.pointer(&decoded);
         }
         let named = |schema: &&Value| {
-            schema.get("$anchor").or_else(|| schema.get("$dynamicAnchor")).and_then(Value::as_str) == Some(pointer)
+            schema.get("$anchor").or_else(|| schema.get("$dynamicAnchor")).and_then(Value::as_str)
+                == Some(pointer)
         };
         let definitions = self.root.get("$defs").or_else(|| self.root.get("definitions"))?;
         definitions.as_object()?.values().find(named)
+    }
+}
+
+impl<'s> View<'s> {
+    /// The schema's members, behind its references.
+    fn resolved(&self, schema: &'s Value) -> Option<&'s Map<String, Value>> {
+        let mut members = schema.as_object()?;
+        for _ in 0..16 {
+            match self.reference(members) {
+                Some(target) => members = target.as_object()?,
+                None => break,
+            }
+        }
+        Some(members)
     }
 }
 
@@ -60,6 +75,86 @@ pub(crate) fn wants(document: &Value) -> Vec<&str> {
     Vec::new()
 }
 
+/// The default that the schema gives for the member at `path`.
+pub(crate) fn default_at<'s>(document: &'s Value, path: &str) -> Option<&'s Value> {
+    let view = View::new(document);
+    let mut schema = document;
+    for step in path.split('/').skip(1) {
+        let members = view.resolved(schema)?;
+        let name = step.replace("~1", "/").replace("~0", "~");
+        schema = match name.parse::<usize>() {
+            Ok(index) if members.contains_key("items") => item_schema(members, index)?,
+            Ok(_) | Err(_) => member_schema(members, &name)?,
+        };
+    }
+    schema.get("default").or_else(|| view.resolved(schema)?.get("default"))
+}
+
+/// The place of a reference that leads to references only, without end.
+pub(crate) fn endless_reference(document: &Value, hops_max: usize) -> Option<String> {
+    let view = View::new(document);
+    let mut stack = vec![(document, String::new())];
+    while let Some((schema, path)) = stack.pop() {
+        match schema {
+            Value::Object(members) => {
+                let mut target = view.reference(members);
+                let mut hops = 0;
+                while let Some(Value::Object(next)) = target {
+                    hops += 1;
+                    if hops > hops_max {
+                        return Some(path);
+                    }
+                    target = view.reference(next);
+                }
+                let below = |(name, member)| (member, format!("{path}/{name}"));
+                stack.extend(members.iter().map(below));
+            }
+            Value::Array(items) => {
+                let below = |(index, item)| (item, format!("{path}/{index}"));
+                stack.extend(items.iter().enumerate().map(below));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => (),
+        }
+    }
+    None
+}
+
+/// Whether unions stand in unions so often that trying all their branches would not end.
+pub(crate) fn is_explosive(document: &Value) -> bool {
+    const VISITS_MAX: usize = 20_000;
+    const UNIONS_MAX: usize = 8;
+    let view = View::new(document);
+    let mut stack = vec![(document, 0_usize)];
+    let mut visits = 0;
+    while let Some((schema, unions)) = stack.pop() {
+        visits += 1;
+        if visits > VISITS_MAX || unions > UNIONS_MAX {
+            return true;
+        }
+        match schema {
+            Value::Object(members) => {
+                // A schema that contains itself goes as deep as the value, and the library
+                // remembers there.
+                if let Some(target) =
+                    view.reference(members).filter(|to| !std::ptr::eq(*to, document))
+                {
+                    stack.push((target, unions));
+                }
+                for (name, member) in members {
+                    match name.as_str() {
+                        "$defs" | "definitions" => (),
+                        "anyOf" | "oneOf" => stack.push((member, unions + 1)),
+                        _ => stack.push((member, unions)),
+                    }
+                }
+            }
+            Value::Array(items) => stack.extend(items.iter().map(|item| (item, unions))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => (),
+        }
+    }
+    false
+}
+
 /// The names in `type`.
 pub(super) fn types(members: &Map<String, Value>) -> Vec<&str> {
     match members.get("type") {
@@ -81,7 +176,9 @@ pub(super) fn options(members: &Map<String, Value>) -> Option<Vec<&Value>> {
 pub(super) fn is_type(value: &Value, name: &str) -> bool {
     match (name, value) {
         ("null", Value::Null) | ("boolean", Value::Bool(_)) | ("string", Value::String(_)) => true,
-        ("array", Value::Array(_)) | ("object", Value::Object(_)) | ("number", Value::Number(_)) => true,
+        ("array", Value::Array(_))
+        | ("object", Value::Object(_))
+        | ("number", Value::Number(_)) => true,
         ("integer", Value::Number(number)) => is_integer(&number.to_string()),
         (_, _) => false,
     }
@@ -94,7 +191,10 @@ fn is_integer(text: &str) -> bool {
     }
     match digits.split_once('.') {
         Some((_, fraction)) if fraction.bytes().all(|b| b == b'0') => true,
-        _ => text.parse::<f64>().is_ok_and(|number| number.fract() == 0.0) && digits.contains(['e', 'E']),
+        _ => {
+            text.parse::<f64>().is_ok_and(|number| number.fract() == 0.0)
+                && digits.contains(['e', 'E'])
+        }
     }
 }
 
@@ -102,7 +202,8 @@ fn is_integer(text: &str) -> bool {
 pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
-            a == b || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b && a.abs() < 9e15)
+            a == b
+                || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b && a.abs() < 9e15)
         }
         (_, _) => a == b,
     }
@@ -162,7 +263,12 @@ impl<'s> Coercer<'s> {
         }
     }
 
-    fn applied_hold(&mut self, members: &'s Map<String, Value>, value: &Value, depth: usize) -> bool {
+    fn applied_hold(
+        &mut self,
+        members: &'s Map<String, Value>,
+        value: &Value,
+        depth: usize,
+    ) -> bool {
         if let Some(target) = self.view.reference(members)
             && !self.holds(target, value, depth + 1)
         {
@@ -172,26 +278,39 @@ impl<'s> Coercer<'s> {
             Some(Value::Array(schemas)) => Some(schemas),
             Some(_) | None => None,
         };
-        if list("allOf").is_some_and(|all| !all.iter().all(|part| self.holds(part, value, depth + 1))) {
+        if list("allOf")
+            .is_some_and(|all| !all.iter().all(|part| self.holds(part, value, depth + 1)))
+        {
             return false;
         }
-        if list("anyOf").is_some_and(|any| !any.iter().any(|part| self.holds(part, value, depth + 1))) {
+        if list("anyOf")
+            .is_some_and(|any| !any.iter().any(|part| self.holds(part, value, depth + 1)))
+        {
             return false;
         }
         // Several holding branches are for the library to judge: no change would help.
         list("oneOf").is_none_or(|one| one.iter().any(|part| self.holds(part, value, depth + 1)))
     }
 
-    fn children_hold(&mut self, members: &'s Map<String, Value>, value: &Value, depth: usize) -> bool {
+    fn children_hold(
+        &mut self,
+        members: &'s Map<String, Value>,
+        value: &Value,
+        depth: usize,
+    ) -> bool {
         match value {
-            Value::Object(map) => map.iter().all(|(name, member)| match member_schema(members, name) {
-                Some(schema) => self.holds(schema, member, depth + 1),
-                None => true,
-            }),
-            Value::Array(items) => items.iter().enumerate().all(|(index, item)| match item_schema(members, index) {
-                Some(schema) => self.holds(schema, item, depth + 1),
-                None => true,
-            }),
+            Value::Object(map) => {
+                map.iter().all(|(name, member)| match member_schema(members, name) {
+                    Some(schema) => self.holds(schema, member, depth + 1),
+                    None => true,
+                })
+            }
+            Value::Array(items) => {
+                items.iter().enumerate().all(|(index, item)| match item_schema(members, index) {
+                    Some(schema) => self.holds(schema, item, depth + 1),
+                    None => true,
+                })
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
         }
     }

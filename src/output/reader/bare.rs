@@ -11,9 +11,11 @@ use super::{ChangeKind, Reader, State, Step};
 use crate::output::strict;
 
 /// Wrappers that say a type and nothing else.
-const TYPE_CALLS: &[&str] = &["ObjectId", "NumberLong", "NumberInt", "ISODate", "NumberDecimal", "UUID", "str", "String"];
+const TYPE_CALLS: &[&str] =
+    &["ObjectId", "NumberLong", "NumberInt", "ISODate", "NumberDecimal", "UUID", "str", "String"];
 /// Letters before a quote that change how the string is written.
-const PREFIXES: &[&str] = &["f", "b", "r", "u", "rb", "br", "fr", "rf", "F", "B", "R", "U", "@", "$", "$@", "L"];
+const PREFIXES: &[&str] =
+    &["f", "b", "r", "u", "rb", "br", "fr", "rf", "F", "B", "R", "U", "@", "$", "$@", "L"];
 const BARE_BYTES_MAX: usize = 4096;
 
 impl Reader<'_, '_> {
@@ -105,11 +107,17 @@ impl Reader<'_, '_> {
         let ends = match plain(c) {
             ',' => !self.thousands(next),
             '}' | ']' | ')' | ';' => true,
-            '/' | '#' | '<' => spaced || self.text[next..].starts_with("//") || self.text[next..].starts_with("/*"),
-            '`' | '~' => self.text[next..].starts_with("```") || self.text[next..].starts_with("~~~"),
+            '/' | '#' | '<' => {
+                spaced || self.text[next..].starts_with("//") || self.text[next..].starts_with("/*")
+            }
+            '`' | '~' => {
+                self.text[next..].starts_with("```") || self.text[next..].starts_with("~~~")
+            }
             '\\' => true,
             '.' | '…' => spaced,
-            '{' | '[' | '-' | '0'..='9' | '(' => spaced && self.in_list() || plain(c) == '{' && self.line_break_before(next),
+            '{' | '[' | '-' | '0'..='9' | '(' => {
+                spaced && self.in_list() || plain(c) == '{' && self.line_break_before(next)
+            }
             c if is_quote(c) => spaced && (self.in_list() || self.key_colon(next)),
             _ if spaced && self.line_break_before(next) => self.in_list() || self.key_colon(next),
             _ if spaced && self.in_list() => glyph::is_literal(self.word_at(next)),
@@ -127,7 +135,13 @@ impl Reader<'_, '_> {
 
     /// A number right at the end of the text may go on (`12` of `1234`): it is left out. With
     /// white space after it, it is whole.
-    fn scalar_at_end(&mut self, value: Value, change: Option<ChangeKind>, end: usize, next: usize) -> Step<State> {
+    fn scalar_at_end(
+        &mut self,
+        value: Value,
+        change: Option<ChangeKind>,
+        end: usize,
+        next: usize,
+    ) -> Step<State> {
         let begin = self.at;
         self.at = next;
         let may_go_on = matches!(value, Value::Number(_) | Value::String(_)) && end == next;
@@ -177,10 +191,16 @@ impl Reader<'_, '_> {
     /// `f'…'`, `b"…"`, `@"…"`.
     fn prefixed_string(&mut self) -> Step<Option<State>> {
         let begin = self.at;
-        let length = self.text[begin..].bytes().take(3).take_while(|b| b.is_ascii_alphabetic() || matches!(b, b'@' | b'$')).count();
+        let length = self.text[begin..]
+            .bytes()
+            .take(3)
+            .take_while(|b| b.is_ascii_alphabetic() || matches!(b, b'@' | b'$'))
+            .count();
         let prefix = &self.text[begin..begin + length];
         let quote = self.char_at(begin + length);
-        if !PREFIXES.contains(&prefix) || !matches!(quote, Some('"' | '\'')) {
+        let body = self.char_at(begin + length + 1);
+        let ends = matches!(body, None | Some(',' | ']' | '}' | ':')); // `b", "c"`: a lost quote
+        if !PREFIXES.contains(&prefix) || ends || !matches!(quote, Some('"' | '\'')) {
             return Ok(None);
         }
         let harmless = matches!(prefix, "u" | "U" | "L");
@@ -194,7 +214,10 @@ impl Reader<'_, '_> {
         let begin = self.at;
         let rest = &self.text[begin..];
         let length = rest.bytes().take(16).take_while(|b| b.is_ascii_alphanumeric()).count();
-        if length == 0 || !TYPE_CALLS.contains(&&rest[..length]) || rest.as_bytes().get(length) != Some(&b'(') {
+        if length == 0
+            || !TYPE_CALLS.contains(&&rest[..length])
+            || rest.as_bytes().get(length) != Some(&b'(')
+        {
             return Ok(None);
         }
         let argument = self.blank_end(begin + length + 1);
@@ -205,7 +228,9 @@ impl Reader<'_, '_> {
         let unquoted = inner.trim_matches(['"', '\'']);
         let value = match scalar(inner) {
             Some((value, _)) => value,
-            None if unquoted.len() < inner.len() && !unquoted.contains(['"', '\'', '\\']) => Value::String(unquoted.to_owned()),
+            None if unquoted.len() < inner.len() && !unquoted.contains(['"', '\'', '\\']) => {
+                Value::String(unquoted.to_owned())
+            }
             None => return Ok(None),
         };
         self.note(ChangeKind::CallRemoved, begin);
@@ -241,7 +266,11 @@ impl Reader<'_, '_> {
                 '`' if self.text[end..].starts_with("```") => break,
                 '/' if end > begin && self.comment_here(end) => break,
                 '#' if end > begin && self.text[..end].ends_with(is_blank) => break,
-                '<' if self.text[end..].starts_with("<|") || self.text[end..].starts_with("<!--") => break,
+                '<' if self.text[end..].starts_with("<|")
+                    || self.text[end..].starts_with("<!--") =>
+                {
+                    break;
+                }
                 _ if is_quote(c) && c != '`' && self.quote_ends(end, c, round) => break,
                 _ => (),
             }
@@ -273,7 +302,8 @@ impl Reader<'_, '_> {
     fn comment_here(&self, at: usize) -> bool {
         let spaced = self.text[..at].ends_with(is_blank);
         let rest = &self.text[at..];
-        spaced && (rest.starts_with("//") || rest.starts_with("/*")) || rest.starts_with("/*") && !self.text[..at].ends_with(':')
+        spaced && (rest.starts_with("//") || rest.starts_with("/*"))
+            || rest.starts_with("/*") && !self.text[..at].ends_with(':')
     }
 
     /// A quote inside unquoted text: the end of a string whose opening quote is missing, or the
@@ -307,9 +337,13 @@ impl Reader<'_, '_> {
             self.note(ChangeKind::NumberGuessed, at);
             return Value::Number(number);
         }
-        if text.contains('(') && text.ends_with(')') || text.starts_with('/') && text.len() > 1 && text.contains(['(', '[']) {
+        if text.contains('(') && text.ends_with(')')
+            || text.starts_with('/') && text.len() > 1 && text.contains(['(', '['])
+        {
             self.note(ChangeKind::TextGuessed, at);
-        } else if matches!(text.as_bytes(), [b'0'..=b'9', .., b'e' | b'E']) && text[..text.len() - 1].bytes().all(|b| b.is_ascii_digit()) {
+        } else if matches!(text.as_bytes(), [b'0'..=b'9', .., b'e' | b'E'])
+            && text[..text.len() - 1].bytes().all(|b| b.is_ascii_digit())
+        {
             self.note(ChangeKind::NumberGuessed, at);
         }
         Value::String(text)
@@ -322,7 +356,8 @@ fn is_grouped(text: &str) -> bool {
     let whole = whole.split('.').next().unwrap_or_default();
     let mut groups = whole.split(',');
     let first = groups.next().unwrap_or_default();
-    (1..=3).contains(&first.len()) && groups.all(|group| group.len() == 3 && group.bytes().all(|b| b.is_ascii_digit()))
+    (1..=3).contains(&first.len())
+        && groups.all(|group| group.len() == 3 && group.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// A number in any notation with one value, or a literal of any language; with the change.
@@ -339,10 +374,11 @@ pub(super) fn scalar(token: &str) -> Option<(Value, Option<ChangeKind>)> {
         "null" => (Value::Null, None),
         "True" | "TRUE" => (Value::Bool(true), Some(ChangeKind::LiteralStyle)),
         "False" | "FALSE" => (Value::Bool(false), Some(ChangeKind::LiteralStyle)),
-        "None" | "NONE" | "Null" | "NULL" | "nil" | "NIL" => (Value::Null, Some(ChangeKind::LiteralStyle)),
-        "NaN" | "nan" | "NAN" | "Infinity" | "-Infinity" | "+Infinity" | "inf" | "-inf" | "undefined" => {
-            (Value::Null, Some(ChangeKind::LiteralGuessed))
+        "None" | "NONE" | "Null" | "NULL" | "nil" | "NIL" => {
+            (Value::Null, Some(ChangeKind::LiteralStyle))
         }
+        "NaN" | "nan" | "NAN" | "Infinity" | "-Infinity" | "+Infinity" | "inf" | "-inf"
+        | "undefined" => (Value::Null, Some(ChangeKind::LiteralGuessed)),
         _ => return other_scalar(token),
     };
     Some(literal)
@@ -355,7 +391,9 @@ fn other_scalar(token: &str) -> Option<(Value, Option<ChangeKind>)> {
         "null" | "none" => return Some((Value::Null, Some(ChangeKind::LiteralGuessed))),
         _ => (),
     }
-    let number = |text: &str| strict::is_number(text).then(|| strict::number(text)).flatten().map(Value::Number);
+    let number = |text: &str| {
+        strict::is_number(text).then(|| strict::number(text)).flatten().map(Value::Number)
+    };
     let (negative, digits) = match token.strip_prefix(['-', '−']) {
         Some(digits) => (true, digits),
         None => (false, token.strip_prefix('+').unwrap_or(token)),
@@ -365,11 +403,15 @@ fn other_scalar(token: &str) -> Option<(Value, Option<ChangeKind>)> {
     }
     let sign = if negative { "-" } else { "" };
     if let Some(value) = radix(digits) {
-        return number(&format!("{sign}{value}")).map(|value| (value, Some(ChangeKind::NumberStyle)));
+        return number(&format!("{sign}{value}"))
+            .map(|value| (value, Some(ChangeKind::NumberStyle)));
     }
     // Leading zeros are what an identifier has: the text is kept, and a schema may decide.
     let whole = digits.split('.').next().unwrap_or_default();
-    if whole.len() > 1 && whole.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+    if whole.len() > 1
+        && whole.starts_with('0')
+        && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    {
         return Some((Value::String(token.to_owned()), Some(ChangeKind::QuoteAdded)));
     }
     let mut spelled = digits.replace('_', "");
@@ -395,4 +437,3 @@ fn radix(digits: &str) -> Option<u64> {
     };
     u64::from_str_radix(body, radix).ok()
 }
-

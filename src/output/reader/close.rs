@@ -84,7 +84,8 @@ impl Reader<'_, '_> {
         if kind == wanted {
             return self.close_top(c);
         }
-        let level = self.stack.iter().rposition(|frame| frame.kind == wanted && wanted != Kind::Tuple);
+        let level =
+            self.stack.iter().rposition(|frame| frame.kind == wanted && wanted != Kind::Tuple);
         let after = self.blank_end(at + c.len_utf8());
         match level {
             Some(level) if !self.mistyped(level, after) => {
@@ -149,7 +150,8 @@ impl Reader<'_, '_> {
     /// Whether a bracket that would close the container at `level`, with all inside it, is rather
     /// a mistyped end of the innermost one.
     fn mistyped(&mut self, level: usize, after: usize) -> bool {
-        let outer = level.checked_sub(1).and_then(|outer| self.stack.get(outer)).map(|frame| frame.kind);
+        let outer =
+            level.checked_sub(1).and_then(|outer| self.stack.get(outer)).map(|frame| frame.kind);
         let parent = self.parent_kind();
         match self.char_at(after).map(plain) {
             Some(',') => {

@@ -43,7 +43,23 @@ pub(in crate::output) fn is_blank(c: char) -> bool {
 pub(in crate::output) fn is_quote(c: char) -> bool {
     matches!(
         c,
-        '"' | '\'' | '`' | '´' | '“' | '”' | '„' | '‟' | '＂' | '«' | '»' | '「' | '『' | '‘' | '’' | '‚' | '‛' | '＇'
+        '"' | '\''
+            | '`'
+            | '´'
+            | '“'
+            | '”'
+            | '„'
+            | '‟'
+            | '＂'
+            | '«'
+            | '»'
+            | '「'
+            | '『'
+            | '‘'
+            | '’'
+            | '‚'
+            | '‛'
+            | '＇'
     )
 }
 
@@ -83,7 +99,23 @@ pub(super) fn is_word(c: char) -> bool {
 pub(super) fn is_literal(word: &str) -> bool {
     matches!(
         word,
-        "true" | "false" | "null" | "True" | "False" | "None" | "TRUE" | "FALSE" | "NULL" | "Null" | "nil" | "NaN"
-            | "nan" | "Infinity" | "undefined" | "inf" | "NIL" | "NONE"
+        "true"
+            | "false"
+            | "null"
+            | "True"
+            | "False"
+            | "None"
+            | "TRUE"
+            | "FALSE"
+            | "NULL"
+            | "Null"
+            | "nil"
+            | "NaN"
+            | "nan"
+            | "Infinity"
+            | "undefined"
+            | "inf"
+            | "NIL"
+            | "NONE"
     )
 }

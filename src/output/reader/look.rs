@@ -45,7 +45,8 @@ impl Reader<'_, '_> {
     pub(super) fn word(&self) -> &str {
         let rest = &self.text[self.at..];
         let length = rest.bytes().take(12).take_while(u8::is_ascii_alphabetic).count();
-        let longer = rest.as_bytes().get(length).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        let longer =
+            rest.as_bytes().get(length).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
         if longer { "" } else { &rest[..length] }
     }
 
@@ -54,6 +55,7 @@ impl Reader<'_, '_> {
         match self.char_at(at) {
             Some(c) if is_quote(c) => self.quoted_key_colon(at, c),
             Some(c) if c.is_alphabetic() || matches!(c, '_' | '$') => self.bare_key_colon(at),
+            Some(c) if c.is_ascii_digit() => self.digits_colon(at),
             _ => false,
         }
     }
@@ -86,6 +88,56 @@ impl Reader<'_, '_> {
         }
         self.budget.take(end.saturating_sub(at));
         false
+    }
+
+    /// A number as a name: only with a structure or a string as its value, since times and lists
+    /// in a text look much the same.
+    fn digits_colon(&mut self, at: usize) -> bool {
+        let digits = self.bytes[at..].iter().take(8).take_while(|b| b.is_ascii_digit()).count();
+        let colon = at + digits;
+        if self.char_at(colon) != Some(':') {
+            return false;
+        }
+        let value = self.blank_end(colon + 1);
+        value > colon + 1 && matches!(self.char_at(value), Some('"' | '\'' | '{' | '['))
+    }
+
+    /// Whether a short quoted text stands at `at`, with a separator or a closing brace behind it.
+    pub(super) fn quoted_value(&mut self, at: usize) -> bool {
+        let Some(opener) = self.char_at(at) else {
+            return false;
+        };
+        let from = at + opener.len_utf8();
+        let limit = self.bytes.len().min(from + KEY_BYTES_MAX);
+        let mut end = from;
+        while end < limit {
+            let Some(c) = self.char_at(end) else {
+                break;
+            };
+            end += c.len_utf8();
+            if closing(opener, c) != Closing::No {
+                let next = self.blank_end(end);
+                return matches!(self.char_at(next).map(plain), Some(',' | '}'));
+            }
+        }
+        self.budget.take(end - at);
+        false
+    }
+
+    /// A single word with a closing quote: an item whose opening quote is missing.
+    pub(super) fn word_with_quote(&mut self, at: usize) -> bool {
+        let mut end = at;
+        while let Some(c) = self.char_at(end) {
+            if !is_word(c) || end - at > 64 {
+                break;
+            }
+            end += c.len_utf8();
+        }
+        if end == at || self.char_at(end) != Some('"') {
+            return false;
+        }
+        let next = self.blank_end(end + 1);
+        matches!(self.char_at(next).map(plain), Some(',' | ']'))
     }
 
     fn bare_key_colon(&mut self, at: usize) -> bool {

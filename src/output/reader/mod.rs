@@ -55,7 +55,12 @@ pub(super) enum Head {
 }
 
 /// Reads one value from `start` on.
-pub(super) fn read(text: &str, start: usize, head: Head, budget: &mut Budget) -> Result<Reading, Refusal> {
+pub(super) fn read(
+    text: &str,
+    start: usize,
+    head: Head,
+    budget: &mut Budget,
+) -> Result<Reading, Refusal> {
     let mut reader = Reader {
         text,
         bytes: text.as_bytes(),
@@ -152,7 +157,9 @@ impl Reader<'_, '_> {
             '{' if self.is_placeholder() => self.refuse(),
             '{' => self.open(Kind::Object, c),
             '[' => self.open(Kind::Array, c),
-            '(' if !self.stack.is_empty() || self.at == 0 || self.tuple_at_start() => self.open(Kind::Tuple, c),
+            '(' if !self.stack.is_empty() || self.at == 0 || self.tuple_at_start() => {
+                self.open(Kind::Tuple, c)
+            }
             '}' | ']' | ')' => self.no_value(c),
             ',' => {
                 self.bump(c);
@@ -170,9 +177,20 @@ impl Reader<'_, '_> {
                 Ok(State::After)
             }
             _ if self.at_end_mark() => self.end_of_text(),
+            _ if is_quote(c) && self.is_next_member() => {
+                self.note(ChangeKind::CloserAdded, self.at);
+                self.finish_frame()?;
+                Ok(State::Key)
+            }
             _ if is_quote(c) => self.string_value(),
             _ => self.bare_value(),
         }
+    }
+
+    /// A name and a colon where an item is due: the list inside the object was never closed.
+    fn is_next_member(&mut self) -> bool {
+        let in_list = self.stack.last().is_some_and(|frame| frame.kind == Kind::Array);
+        in_list && self.parent_kind() == Some(Kind::Object) && self.key_colon(self.at)
     }
 
     /// A closing bracket stands where a value is due.
@@ -282,7 +300,11 @@ impl Reader<'_, '_> {
         match plain(c) {
             ',' | ';' => {
                 if c != ',' {
-                    let style = if plain(c) == ',' { ChangeKind::PunctuationStyle } else { ChangeKind::CommaAdded };
+                    let style = if plain(c) == ',' {
+                        ChangeKind::PunctuationStyle
+                    } else {
+                        ChangeKind::CommaAdded
+                    };
                     self.note(style, self.at);
                 }
                 self.bump(c);
@@ -332,7 +354,9 @@ impl Reader<'_, '_> {
                 return self.refuse();
             }
             let structure = matches!(plain(c), ',' | '}' | ']' | '\n');
-            if self.at > begin && (structure || (is_quote(c) && self.in_object() && self.key_colon(self.at))) {
+            if self.at > begin
+                && (structure || (is_quote(c) && self.in_object() && self.key_colon(self.at)))
+            {
                 break;
             }
             // Letting go of brackets or colons would silently reshape the value.

@@ -163,10 +163,12 @@ impl Reader<'_, '_> {
         let next = self.char_at(after)?;
         let obvious = match role {
             Role::Key => next == ':',
-            Role::Member => next == ',' && matches!(self.char_at(after + 1), Some(' ' | '\n' | '"')) && {
-                let key = self.blank_end(after + 1);
-                self.char_at(key) == Some('"') && self.key_colon(key)
-            },
+            Role::Member => {
+                next == ',' && matches!(self.char_at(after + 1), Some(' ' | '\n' | '"')) && {
+                    let key = self.blank_end(after + 1);
+                    self.char_at(key) == Some('"') && self.key_colon(key)
+                }
+            }
             Role::Item => false,
         };
         if !obvious || self.looks_unclosed(&string, start, after - 1) {
@@ -229,7 +231,9 @@ impl Reader<'_, '_> {
                 '}' | ']' => inside.brackets = inside.brackets.saturating_sub(1),
                 ':' if inside.colon.is_none() => inside.colon = Some(at),
                 _ => {
-                    if let Some(ending) = self.quote_inside(start, at, c, opener, role, &mut inside)? {
+                    if let Some(ending) =
+                        self.quote_inside(start, at, c, opener, role, &mut inside)?
+                    {
                         return Ok(ending);
                     }
                 }
@@ -275,7 +279,13 @@ impl Reader<'_, '_> {
                     return Ok(Some(ending));
                 }
                 let guessed = inside.muddled.then_some(ChangeKind::QuoteGuessed);
-                return Ok(Some(Ending { content: at, after, cut: false, guessed, inner: inside.inner }));
+                return Ok(Some(Ending {
+                    content: at,
+                    after,
+                    cut: false,
+                    guessed,
+                    inner: inside.inner,
+                }));
             }
             (Strength::Weak, Closing::Partner) => {
                 inside.weak = inside.weak.or(Some(at));
@@ -284,7 +294,9 @@ impl Reader<'_, '_> {
                 inside.weak = inside.weak.or(Some(at));
                 inside.muddled = true;
             }
-            (Strength::Muddled, _) if role == Role::Member && inside.inner == 0 && inside.brackets == 0 => {
+            (Strength::Muddled, _)
+                if role != Role::Key && inside.inner == 0 && inside.brackets == 0 =>
+            {
                 return self.refuse(); // `"a": "b" : "c"`
             }
             (Strength::Muddled | Strength::Doubtful, _) => inside.muddled = true,
@@ -302,8 +314,9 @@ impl Reader<'_, '_> {
             return;
         }
         let before = if at == start { None } else { self.char_before(at) };
-        let opens_after = before
-            .is_none_or(|c| is_blank(c) || matches!(c, '(' | '[' | '{' | '<' | ',' | '=' | '-' | '—' | ':' | '>'));
+        let opens_after = before.is_none_or(|c| {
+            is_blank(c) || matches!(c, '(' | '[' | '{' | '<' | ',' | '=' | '-' | '—' | ':' | '>')
+        });
         let goes_on = self.char_at(after).is_some_and(|c| !is_blank(c));
         if opens_after && goes_on {
             inside.quotation = Some(at);
@@ -311,7 +324,13 @@ impl Reader<'_, '_> {
     }
 
     /// The string's own closing quote was forgotten: this quote begins the next name or item.
-    fn missing_end(&mut self, start: usize, at: usize, role: Role, inside: &Inside) -> Option<Ending> {
+    fn missing_end(
+        &mut self,
+        start: usize,
+        at: usize,
+        role: Role,
+        inside: &Inside,
+    ) -> Option<Ending> {
         if at == start || inside.quotation.is_some() || inside.brackets > 0 {
             return None;
         }
@@ -338,8 +357,16 @@ impl Reader<'_, '_> {
     }
 
     /// `["abc, "def"]`: a quotation that opened after a comma and never closed is the next item.
-    fn unmatched_quotation(&self, start: usize, after: usize, role: Role, inside: &Inside) -> Option<Ending> {
-        let opened = inside.quotation.filter(|opened| role == Role::Item && *opened > start && *opened < after)?;
+    fn unmatched_quotation(
+        &self,
+        start: usize,
+        after: usize,
+        role: Role,
+        inside: &Inside,
+    ) -> Option<Ending> {
+        let opened = inside
+            .quotation
+            .filter(|opened| role == Role::Item && *opened > start && *opened < after)?;
         let before = self.text[start..opened].trim_end_matches(is_blank);
         if !before.ends_with(',') || inside.muddled {
             return None;
@@ -350,7 +377,14 @@ impl Reader<'_, '_> {
     }
 
     /// How strongly what follows a quote says that the string ends with it.
-    fn strength(&mut self, at: usize, after: usize, c: char, role: Role, inside: &Inside) -> Strength {
+    fn strength(
+        &mut self,
+        at: usize,
+        after: usize,
+        c: char,
+        role: Role,
+        inside: &Inside,
+    ) -> Strength {
         if matches!(c, '\'' | '’')
             && self.char_before(at).is_some_and(char::is_alphanumeric)
             && self.char_at(after).is_some_and(char::is_alphanumeric)
@@ -380,20 +414,43 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn key_strength(&mut self, at: usize, after: usize, next_at: usize, next: char, inside: &Inside) -> Strength {
+    fn key_strength(
+        &mut self,
+        at: usize,
+        after: usize,
+        next_at: usize,
+        next: char,
+        inside: &Inside,
+    ) -> Strength {
         let word = self.char_before(at).is_some_and(glyph::is_word) && inside.inner == 0;
         match plain(next) {
             ':' | '=' => Strength::Strong,
             '-' if self.text[next_at..].starts_with("->") => Strength::Strong,
             '{' | '[' | '0'..='9' if word && next_at > after => Strength::Strong,
-            't' | 'f' | 'n' | 'T' | 'F' | 'N' if word && next_at > after && self.literal_at(next_at) => Strength::Strong,
+            't' | 'f' | 'n' | 'T' | 'F' | 'N'
+                if word && next_at > after && self.literal_at(next_at) =>
+            {
+                Strength::Strong
+            }
             ',' | '}' | '{' | '[' | '0'..='9' => Strength::Weak,
-            c if is_quote(c) && word && next_at > after => Strength::Weak,
+            c if is_quote(c) && word && next_at > after => {
+                if self.quoted_value(next_at) {
+                    Strength::Strong
+                } else {
+                    Strength::Weak
+                }
+            }
             _ => Strength::No,
         }
     }
 
-    fn member_strength(&mut self, after: usize, next_at: usize, next: char, inside: &Inside) -> Strength {
+    fn member_strength(
+        &mut self,
+        after: usize,
+        next_at: usize,
+        next: char,
+        inside: &Inside,
+    ) -> Strength {
         match plain(next) {
             '}' | ']' | ')' => self.closer_strength(next_at, inside),
             ',' | ';' => {
@@ -404,10 +461,16 @@ impl Reader<'_, '_> {
             '+' => self.plus_strength(next_at),
             '/' | '#' | '<' => self.comment_strength(after, next_at),
             '`' if self.text[next_at..].starts_with("```") => Strength::Strong,
-            '.' | '…' if next_at > after && self.text[next_at..].starts_with(['…', '.']) => Strength::Weak,
+            '.' | '…' if next_at > after && self.text[next_at..].starts_with(['…', '.']) => {
+                Strength::Weak
+            }
             '{' if self.line_break_before(next_at) => Strength::Strong,
             c if next_at > after && self.key_colon(next_at) => {
-                if is_quote(c) || self.line_break_before(next_at) { Strength::Strong } else { Strength::Weak }
+                if is_quote(c) || self.line_break_before(next_at) {
+                    Strength::Strong
+                } else {
+                    Strength::Weak
+                }
             }
             _ => Strength::No,
         }
@@ -431,10 +494,19 @@ impl Reader<'_, '_> {
     fn word_then_key(&mut self, at: usize) -> bool {
         let length = self.text[at..].bytes().take(24).take_while(u8::is_ascii_uppercase).count();
         let next = self.blank_end(at + length);
-        length > 0 && next > at + length && self.char_at(next).is_some_and(is_quote) && self.key_colon(next)
+        length > 0
+            && next > at + length
+            && self.char_at(next).is_some_and(is_quote)
+            && self.key_colon(next)
     }
 
-    fn item_strength(&mut self, after: usize, next_at: usize, next: char, inside: &Inside) -> Strength {
+    fn item_strength(
+        &mut self,
+        after: usize,
+        next_at: usize,
+        next: char,
+        inside: &Inside,
+    ) -> Strength {
         match plain(next) {
             '}' | ']' | ')' => self.closer_strength(next_at, inside),
             ',' | ';' => {
@@ -442,11 +514,14 @@ impl Reader<'_, '_> {
                 self.item_separator_strength(then, inside)
             }
             '+' => self.plus_strength(next_at),
+            ':' => Strength::Muddled,
             '/' | '#' | '<' => self.comment_strength(after, next_at),
             '`' if self.text[next_at..].starts_with("```") => Strength::Strong,
             '{' | '[' if self.line_break_before(next_at) => Strength::Strong,
             c if is_quote(c) && next_at > after => {
-                if self.line_break_before(next_at) || inside.quotation.is_none() && inside.inner == 0 {
+                if self.line_break_before(next_at)
+                    || inside.quotation.is_none() && inside.inner == 0
+                {
                     Strength::Strong
                 } else {
                     Strength::Weak
@@ -467,6 +542,7 @@ impl Reader<'_, '_> {
                 if inside.quotation.is_some() { Strength::Muddled } else { Strength::Strong }
             }
             Some(_) if self.literal_at(then) => Strength::Strong,
+            Some(_) if inside.inner == 0 && self.word_with_quote(then) => Strength::Strong,
             Some(_) => Strength::Weak,
         }
     }
@@ -478,7 +554,9 @@ impl Reader<'_, '_> {
     /// A closing bracket follows: it has to fit the stack, unless it closes one inside the string.
     fn closer_strength(&mut self, next_at: usize, inside: &Inside) -> Strength {
         // A round bracket closes nothing outside a tuple.
-        if self.char_at(next_at).map(plain) == Some(')') && self.stack.iter().all(|frame| frame.kind != super::Kind::Tuple) {
+        if self.char_at(next_at).map(plain) == Some(')')
+            && self.stack.iter().all(|frame| frame.kind != super::Kind::Tuple)
+        {
             return Strength::No;
         }
         let well = self.closes_well(next_at);
@@ -589,7 +667,8 @@ fn unescape(content: &str, cut: bool) -> Unescaped {
         match bytes.get(at) {
             Some(b'b' | b'f' | b'n' | b'r' | b't') => known = true,
             Some(b'u') if strict::hex4(bytes, at + 1).is_some() => known = true,
-            Some(b'"' | b'\\' | b'/' | b'\'' | b'`' | b'_' | b'*' | b'#' | b'&' | b'~' | b'\n') | None => (),
+            Some(b'"' | b'\\' | b'/' | b'\'' | b'`' | b'_' | b'*' | b'#' | b'&' | b'~' | b'\n')
+            | None => (),
             Some(_) => unknown = true,
         }
         at += content[at..].chars().next().map_or(0, char::len_utf8);
@@ -617,7 +696,11 @@ fn unescape(content: &str, cut: bool) -> Unescaped {
                 at += 2;
                 change = change.or(Some(ChangeKind::EscapeFixed));
             }
-            Some('u') if cut && rest[1..].bytes().all(|b| b.is_ascii_hexdigit()) && rest.len() < 5 => break_off(&mut at, content),
+            Some('u')
+                if cut && rest[1..].bytes().all(|b| b.is_ascii_hexdigit()) && rest.len() < 5 =>
+            {
+                break_off(&mut at, content)
+            }
             Some('u') if strict::hex4(bytes, at + 2).is_some() => {
                 if cut && content.len() < at + 12 {
                     at = content.len();

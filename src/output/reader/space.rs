@@ -104,12 +104,37 @@ fn comment(rest: &str, value_due: bool) -> Option<usize> {
 /// Whether a comment says that data was left out.
 fn announces_elision(comment: &str) -> bool {
     let head: String = comment.chars().take(200).collect::<String>().to_lowercase();
-    let body = head.trim_start_matches(['/', '*', '#', '<', '!', '-', ' ']).trim_end_matches(['*', '/', '-', '>', ' ']);
+    let body = head
+        .trim_start_matches(['/', '*', '#', '<', '!', '-', ' '])
+        .trim_end_matches(['*', '/', '-', '>', ' ']);
     const PHRASES: &[&str] = &[
-        "...", "…", "omitted", "truncated", "remaining", "the rest", "rest of", "and so on", "etc.", "elided",
-        "abbreviated", "for brevity", "left out", "continue", "same for", "same as above", "similar for",
-        "similarly", "more items", "more entries", "more rows", "more records", "others here", "other items",
-        "other entries", "repeat for", "snip",
+        "...",
+        "…",
+        "omitted",
+        "truncated",
+        "remaining",
+        "the rest",
+        "rest of",
+        "and so on",
+        "etc.",
+        "elided",
+        "abbreviated",
+        "for brevity",
+        "left out",
+        "continue",
+        "same for",
+        "same as above",
+        "similar for",
+        "similarly",
+        "more items",
+        "more entries",
+        "more rows",
+        "more records",
+        "others here",
+        "other items",
+        "other entries",
+        "repeat for",
+        "snip",
     ];
     if PHRASES.iter().any(|phrase| body.contains(phrase)) {
         return true;
@@ -118,5 +143,6 @@ fn announces_elision(comment: &str) -> bool {
     let mut words = body.split_whitespace();
     let first = words.next().unwrap_or_default();
     let second = words.next().unwrap_or_default();
-    first == "more" && matches!(second, "" | "of" | "to" | "data") || first.parse::<u64>().is_ok() && second == "more"
+    first == "more" && matches!(second, "" | "of" | "to" | "data")
+        || first.parse::<u64>().is_ok() && second == "more"
 }

@@ -20,28 +20,109 @@ const WORDS_MAX: usize = 400;
 const TAGS_MAX: usize = 2_000;
 const ELIFS_MAX: usize = 100;
 const BLOCKS_MAX: usize = 16;
+/// Most names in the lists and maps of one tag; `input.a` is two.
+const BUILT_MAX: usize = 32;
 
 const STATEMENTS: [&str; 19] = [
-    "if", "elif", "else", "endif", "for", "endfor", "set", "endset", "with", "endwith", "filter",
-    "endfilter", "break", "continue", "macro", "endmacro", "call", "endcall", "raw",
+    "if",
+    "elif",
+    "else",
+    "endif",
+    "for",
+    "endfor",
+    "set",
+    "endset",
+    "with",
+    "endwith",
+    "filter",
+    "endfilter",
+    "break",
+    "continue",
+    "macro",
+    "endmacro",
+    "call",
+    "endcall",
+    "raw",
 ];
 const OPENING: [&str; 6] = ["if", "for", "with", "filter", "macro", "call"];
 
 /// Filters that exist. Left out: those that build lists of lists out of the same value (`zip`,
 /// `batch`, `slice`, `chain`), and those for HTML.
 pub(super) const FILTERS: [&str; 40] = [
-    "abs", "attr", "bool", "capitalize", "count", "d", "default", "dictsort", "first",
-    "float", "format", "groupby", "indent", "int", "items", "join", "last", "length", "lines",
-    "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round",
-    "select", "selectattr", "sort", "split", "string", "sum", "title", "tojson", "trim",
-    "unique", "upper",
+    "abs",
+    "attr",
+    "bool",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
 ];
 
 const TESTS: [&str; 31] = [
-    "boolean", "defined", "divisibleby", "endingwith", "eq", "equalto", "even", "false", "float",
-    "ge", "greaterthan", "gt", "in", "int", "integer", "iterable", "le", "lessthan", "lower", "lt",
-    "mapping", "ne", "none", "number", "odd", "sameas", "sequence", "startingwith", "string",
-    "true", "undefined",
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "equalto",
+    "even",
+    "false",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "int",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +154,15 @@ pub(super) struct Scan {
     pub(super) dynamic: bool,
     /// Every name with its path that stands where a variable can stand.
     pub(super) chains: Vec<Chain>,
+    /// The first list or map that is built from variables.
+    built_at: Option<usize>,
+    /// Whether macros are defined.
+    macros: bool,
+    /// How many loops and macros are open.
+    repeated: usize,
+    /// Whether two variables are compared in a loop or in a macro. The engine does not pay for
+    /// the length of what it compares.
+    pub(super) compares: bool,
 }
 
 fn refusal(at: usize, message: impl Into<String>) -> Refusal {
@@ -110,7 +200,13 @@ pub(super) fn scan(source: &str) -> Result<Scan, Refusal> {
                     if open > BLOCKS_MAX || elifs > ELIFS_MAX {
                         return Err(refusal(start, "the template is too complex"));
                     }
-                    check(&words[from..], &mut scan)?;
+                    scan.macros |= keyword == "macro";
+                    match keyword {
+                        "for" | "macro" => scan.repeated += 1,
+                        "endfor" | "endmacro" => scan.repeated = scan.repeated.saturating_sub(1),
+                        _ => {}
+                    }
+                    check(&words[from..], statement, &mut scan)?;
                     end
                 }
             }
@@ -118,21 +214,36 @@ pub(super) fn scan(source: &str) -> Result<Scan, Refusal> {
         };
         scan.dynamic |= matches!(tag, Some("{#" | "{{" | "{%"));
     }
-    Ok(scan)
+    match scan.built_at {
+        Some(at) if scan.macros => Err(refusal(
+            at,
+            "lists and maps cannot be built from variables in a template with macros",
+        )),
+        Some(_) | None => Ok(scan),
+    }
 }
 
 /// The words of the tag at `start` and the byte after it.
 fn words(source: &str, start: usize) -> Result<(Vec<Word<'_>>, usize), Refusal> {
     let close = if source[start..].starts_with("{{") { "}}" } else { "%}" };
-    let mut words = Vec::new();
+    let (mut words, mut maps) = (Vec::new(), 0_usize);
     let mut at = start + 2;
     loop {
         let rest = &source[at..];
         let Some(c) = rest.chars().next() else {
-            return Err(refusal(start, format!("`{}` has no `{close}`", &source[start..start + 2])));
+            return Err(refusal(
+                start,
+                format!("`{}` has no `{close}`", &source[start..start + 2]),
+            ));
         };
-        if rest.starts_with(close) {
+        // The two brackets that end nested maps are no end of the tag.
+        if rest.starts_with(close) && (close == "%}" || maps == 0) {
             return Ok((words, at + 2));
+        }
+        match c {
+            '{' => maps += 1,
+            '}' => maps = maps.saturating_sub(1),
+            _ => {}
         }
         let (kind, length) = if c.is_whitespace() {
             at += c.len_utf8();
@@ -171,9 +282,10 @@ fn statement_of<'a>(start: usize, words: &[Word<'a>]) -> Result<(&'a str, usize)
         return Err(refusal(start, "a statement is missing after `{%`"));
     };
     match word.text {
-        "include" | "import" | "from" | "extends" | "block" => {
-            Err(refusal(word.at, format!("`{}` is not allowed: a template stands alone", word.text)))
-        }
+        "include" | "import" | "from" | "extends" | "block" => Err(refusal(
+            word.at,
+            format!("`{}` is not allowed: a template stands alone", word.text),
+        )),
         known if STATEMENTS.contains(&known) => Ok((known, index + 1)),
         unknown => Err(Refusal {
             at: word.at,
@@ -198,7 +310,8 @@ fn raw_end(source: &str, start: usize, mut at: usize) -> Result<usize, Refusal> 
 }
 
 /// Holds one tag's words against the rules and collects its variables.
-fn check(words: &[Word<'_>], scan: &mut Scan) -> Result<(), Refusal> {
+fn check(words: &[Word<'_>], statement: bool, scan: &mut Scan) -> Result<(), Refusal> {
+    let mut built = 0;
     for (index, word) in words.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|i| words.get(i)).copied();
         let after = words.get(index + 1).copied();
@@ -206,11 +319,27 @@ fn check(words: &[Word<'_>], scan: &mut Scan) -> Result<(), Refusal> {
             word.is_some_and(|word| word.kind == Kind::Sign && word.text == sign)
         };
         match (word.kind, word.text) {
-            (Kind::Sign, "{") => {
-                return Err(refusal(word.at, "maps cannot be built in a template"));
+            (Kind::Sign, "{" | "[") if word.text == "{" || !ends_value(before) => {
+                let variables = variables_within(words, index);
+                if variables > 0 && statement {
+                    let message = "lists and maps of variables can be built in `{{ … }}` only";
+                    return Err(refusal(word.at, message));
+                }
+                built += variables;
+                if built > BUILT_MAX {
+                    return Err(refusal(word.at, "too many names in lists and maps"));
+                }
+                if variables > 0 {
+                    scan.built_at = scan.built_at.or(Some(word.at));
+                }
             }
-            (Kind::Sign, "[") if !ends_value(before) => literals_only(words, index)?,
             (Kind::Sign, "(") if !ends_value(before) => no_tuple(words, index)?,
+            (Kind::Sign, "=" | "!" | "<" | ">") if scan.repeated > 0 => {
+                let right = words[index + 1..].iter().find(|w| w.text != "=");
+                // A single `=` gives a name to a value.
+                let sign = is(after, "=") || word.text == "<" || word.text == ">";
+                scan.compares |= sign && !is_literal(before) && !is_literal(right.copied());
+            }
             (Kind::Sign, "*") if is(after, "*") => {
                 return Err(refusal(word.at, "`**` is not allowed"));
             }
@@ -222,7 +351,10 @@ fn check(words: &[Word<'_>], scan: &mut Scan) -> Result<(), Refusal> {
                 return Err(refusal(word.at, "recursive loops are not allowed"));
             }
             (Kind::Name, name) if is(before, "|") => known("filter", name, &FILTERS, word.at)?,
-            (Kind::Name, name) if is_test(words, index) => known("test", name, &TESTS, word.at)?,
+            (Kind::Name, name) if is_test(words, index) => {
+                known("test", name, &TESTS, word.at)?;
+                scan.compares |= scan.repeated > 0 && is(after, "(");
+            }
             (Kind::Name, name) if is(after, "(") && is(before, ".") => {
                 return Err(Refusal {
                     at: word.at,
@@ -253,22 +385,36 @@ fn ends_value(word: Option<Word<'_>>) -> bool {
     })
 }
 
-/// A list may hold literals only: lists of variables, repeated, grow without being counted.
-fn literals_only(words: &[Word<'_>], open: usize) -> Result<(), Refusal> {
-    for word in &words[open + 1..] {
-        let fine = match word.kind {
-            Kind::Text | Kind::Number => true,
-            Kind::Name => matches!(word.text, "true" | "false" | "none" | "True" | "False" | "None"),
-            Kind::Sign => matches!(word.text, "," | "-" | "." | "]"),
-        };
-        if !fine {
-            return Err(refusal(word.at, "a list in a template may hold only literals"));
+/// Whether a word is a constant. A sign before is the first half of a longer sign.
+fn is_literal(word: Option<Word<'_>>) -> bool {
+    const CONSTANTS: [&str; 6] = ["true", "false", "none", "True", "False", "None"];
+    word.is_some_and(|word| match word.kind {
+        Kind::Name => CONSTANTS.contains(&word.text),
+        Kind::Number | Kind::Text => true,
+        Kind::Sign => matches!(word.text, "=" | "!" | "<" | ">" | "-"),
+    })
+}
+
+/// How many names stand between a bracket and its end that are no constants.
+///
+/// A list of one variable twice, bound to a name and put into such a list again, is a thousand
+/// million elements after thirty rounds, and nobody counts them until they are written. So lists
+/// and maps of variables are only for what is shown at once, and may not be bound to a name.
+fn variables_within(words: &[Word<'_>], open: usize) -> usize {
+    let (mut depth, mut variables) = (0_usize, 0);
+    for word in &words[open..] {
+        match (word.kind, word.text) {
+            (Kind::Sign, "[" | "{" | "(") => depth += 1,
+            (Kind::Sign, "]" | "}" | ")") => depth = depth.saturating_sub(1),
+            (Kind::Name, "true" | "false" | "none" | "True" | "False" | "None") => {}
+            (Kind::Name, _) => variables += 1,
+            _ => {}
         }
-        if word.text == "]" && word.kind == Kind::Sign {
-            return Ok(());
+        if depth == 0 {
+            break;
         }
     }
-    Ok(()) // Without an end: the engine says so.
+    variables
 }
 
 fn no_tuple(words: &[Word<'_>], open: usize) -> Result<(), Refusal> {

@@ -106,11 +106,13 @@ pub(in crate::pipeline) fn whole(json: &Value) -> Shown {
         Value::Bool(value) => Shown::from(*value),
         // Numbers are kept as they were written (serde_json's `arbitrary_precision`); one that no
         // machine type holds is shown as it was written.
-        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-            (Some(value), ..) => Shown::from(value),
-            (None, Some(value), _) => Shown::from(value),
-            (None, None, Some(value)) if value.is_finite() => Shown::from(value),
-            _ => Shown::from(number.to_string()),
+        Value::Number(number) => match number.as_i64() {
+            Some(value) => Shown::from(value),
+            None => match (number.as_u64(), number.as_f64()) {
+                (Some(value), _) => Shown::from(value),
+                (None, Some(value)) if value.is_finite() => Shown::from(value),
+                _ => Shown::from(number.to_string()),
+            },
         },
         Value::String(text) => Shown::from(text.as_str()),
         Value::Array(items) => Shown::from(items.iter().map(whole).collect::<Vec<_>>()),

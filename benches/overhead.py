@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+"""What a call costs, beside the bare floor: a gRPC handler that makes one HTTP POST and nothing else.
+
+    benches/overhead.py [--rounds 3] [--quick] [--instructions] [--memory]
+
+Builds the harness (mock upstream, load generator, floor) and the service in release mode, then
+measures both against the same upstream in the same run, in turns, pinned to one core, so that the
+ratios mean something on a busy machine. Prints ratios; writes nothing. Standard library only.
+"""
+import argparse, json, os, re, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+CACHE = os.environ.get("MAINSTAY_BENCH_TARGET", os.path.join(HERE, "harness", "target"))
+MAIN = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+SERVICE_CPU, LOAD_CPU = os.environ.get("SERVICE_CPU", "1"), os.environ.get("LOAD_CPU", "0")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def build():
+    env = dict(os.environ, CARGO_TARGET_DIR=CACHE)
+    for extra in (["-p", "mock-upstream", "-p", "loadgen"], ["-p", "floor", "--features", "mimalloc"]):
+        subprocess.run(["cargo", "build", "--release", "--quiet", *extra], cwd=os.path.join(HERE, "harness"), env=env, check=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--locked"], cwd=ROOT, check=True)
+
+
+def wait_port(port, process):
+    until = time.time() + 20
+    while time.time() < until:
+        if process.poll() is not None:
+            sys.exit(f"a process ended before it served (port {port})")
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            return
+        except OSError:
+            time.sleep(0.005)
+    sys.exit(f"nothing serves port {port}")
+
+
+def start(cmd, port, cpu, env=None, prefix=()):
+    full = ["taskset", "-c", cpu, *prefix, *cmd]
+    log = tempfile.TemporaryFile()
+    p = subprocess.Popen(full, env=dict(os.environ, TOKIO_WORKER_THREADS="1", **(env or {})), stdout=log, stderr=log, preexec_fn=os.setpgrp)
+    wait_port(port, p)
+    return p
+
+
+def stop(p, how=signal.SIGTERM):
+    os.killpg(p.pid, how)
+    try:
+        p.wait(40)
+    except subprocess.TimeoutExpired:
+        os.killpg(p.pid, signal.SIGKILL)
+        p.wait()
+
+
+def config(folder, mock, otlp=None, ratio=1.0):
+    text = f"""
+listeners: {{ data: {{ address: "127.0.0.1:0" }}, control: {{ address: "127.0.0.1:0" }} }}
+limits: {{ runs_max: 20000 }}
+targets:
+  mock: {{ dialect: openai, model: mock, base_url: "http://127.0.0.1:{mock}/v1", in_flight_max: 20000, queue_max: 20000 }}
+  slow: {{ dialect: openai, model: mock-d2000, base_url: "http://127.0.0.1:{mock}/v1", in_flight_max: 20000, queue_max: 20000 }}
+telemetry: {{ log: warn, sample_ratio: {ratio}{f', otlp_endpoint: "http://127.0.0.1:{otlp}"' if otlp else ''} }}
+"""
+    path = os.path.join(folder, "mainstay.yaml")
+    open(path, "w").write(text)
+    return path
+
+
+class Bench:
+    def __init__(self):
+        self.dir = tempfile.mkdtemp()
+        self.mock_port, self.otlp_port = free_port(), free_port()
+        self.mock = start([f"{CACHE}/release/mock-upstream", "--port", str(self.mock_port)], self.mock_port, LOAD_CPU)
+        self.sink = start([f"{CACHE}/release/otlp-sink", "--port", str(self.otlp_port)], self.otlp_port, LOAD_CPU)
+
+    def server(self, kind, prefix=()):
+        """Starts a server; returns process and port."""
+        port = free_port()
+        if kind.startswith("floor"):
+            otel = {"floor": "none", "floor-traced": "batch"}[kind]
+            cmd = [f"{CACHE}/release/floor", "--port", str(port), "--upstream", f"http://127.0.0.1:{self.mock_port}/v1/chat/completions",
+                   "--client", "reqwest", "--otel", otel, "--otlp", f"http://127.0.0.1:{self.otlp_port}", "--threads", "1"]
+        else:
+            otlp = None if kind == "mainstay" else self.otlp_port
+            path = config(self.dir, self.mock_port, otlp, 0.0 if kind == "mainstay-unsampled" else 1.0)
+            cmd = [f"{MAIN}/release/mainstay", "serve", "--config", path, "--data-address", f"127.0.0.1:{port}"]
+        return start(cmd, port, SERVICE_CPU, prefix=prefix), port
+
+    def load(self, kind, port, pid, conns, duration, model="mock", channels=4, warmup=1.5):
+        cmd = ["taskset", "-c", LOAD_CPU, f"{CACHE}/release/loadgen", "--grpc", "--channels", str(channels), "--url", f"http://127.0.0.1:{port}",
+               "--model", model, "--conns", str(conns), "--duration", str(duration), "--warmup", str(warmup)]
+        if pid:
+            cmd += ["--pid", str(pid)]
+        if kind.startswith("mainstay"):
+            cmd.append("--mainstay")
+        out = subprocess.run(cmd, capture_output=True, text=True, timeout=300)
+        if out.returncode:
+            sys.exit(out.stderr)
+        return json.loads(out.stdout.strip().splitlines()[-1])
+
+    def once(self, kind, conns, duration):
+        p, port = self.server(kind)
+        try:
+            r = self.load(kind, port, p.pid, conns, duration)
+        finally:
+            stop(p)
+        if r["errors"]:
+            print(f"  {kind}: {r['errors']} errors {r['err_kinds']}", file=sys.stderr)
+        return r
+
+    def close(self):
+        stop(self.mock, signal.SIGKILL)
+        stop(self.sink, signal.SIGKILL)
+
+
+def median(rows, key):
+    return statistics.median(key(r) for r in rows)
+
+
+def cpu_and_latency(bench, rounds, duration):
+    kinds = ["floor", "mainstay", "mainstay-unsampled", "mainstay-traced", "floor-traced"]
+    cpu, lat = {k: [] for k in kinds}, {"floor": [], "mainstay": []}
+    for _ in range(rounds):
+        for kind in kinds:
+            cpu[kind].append(bench.once(kind, 32, duration))
+        for kind in lat:
+            lat[kind].append(bench.once(kind, 1, duration))
+    base = median(cpu["floor"], lambda r: r["cpu_us_per_req"])
+    print(f"CPU time of the service per call, 32 in flight (median of {rounds}):")
+    for kind in kinds:
+        value = median(cpu[kind], lambda r: r["cpu_us_per_req"])
+        print(f"  {kind:20} {value:7.1f} us  {value / base:5.2f} x floor")
+    base = median(lat["floor"], lambda r: r["lat_us"]["p50"])
+    print("median latency, 1 in flight:")
+    for kind in lat:
+        value = median(lat[kind], lambda r: r["lat_us"]["p50"])
+        print(f"  {kind:20} {value:7.1f} us  {value / base:5.2f} x floor")
+
+
+def instructions(bench):
+    print("user instructions per call (callgrind):")
+    result = {}
+    for kind in ("floor", "mainstay", "mainstay-unsampled", "mainstay-traced"):
+        counts = []
+        for calls in (2, 8):
+            out = os.path.join(bench.dir, f"callgrind.{kind}.{calls}")
+            prefix = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
+            p, port = bench.server(kind, prefix)
+            post(bench.mock_port, "/ctl/reset")
+            bench.load(kind, port, None, 1, calls, warmup=0, channels=1)
+            time.sleep(0.3)
+            total = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{bench.mock_port}/ctl/stats", timeout=5).read())["total"]
+            stop(p)
+            text = open(out).read()
+            counts.append((total, int(re.findall(r"^(?:summary|totals): (\d+)", text, re.M)[-1])))
+        (n1, i1), (n2, i2) = counts
+        result[kind] = (i2 - i1) / max(1, n2 - n1)
+        print(f"  {kind:20} {result[kind]:10,.0f}  {result[kind] / result['floor']:5.2f} x floor  ({n2 - n1} calls)")
+
+
+def post(port, path):
+    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=b"{}"), timeout=5).read()
+
+
+def rss(pid):
+    return int(open(f"/proc/{pid}/statm").read().split()[1]) * 4
+
+
+def memory(bench):
+    took = []
+    for _ in range(5):
+        t = time.time()
+        p, port = bench.server("mainstay")
+        took.append(time.time() - t)
+        time.sleep(1)
+        idle = rss(p.pid)
+        stop(p)
+    print(f"start to serving: {statistics.median(took) * 1000:.0f} ms; idle RSS {idle / 1024:.1f} MiB")
+    p, port = bench.server("mainstay")
+    before = rss(p.pid)
+    r = bench.load("mainstay", port, p.pid, 5000, 6, model="slow", channels=24, warmup=3)
+    stop(p)
+    per = (r["rss_max_kb"] - before) / 5000
+    print(f"5,000 in flight against a 2 s upstream: {r['errors']} errors, {per:.1f} KiB a call, RSS {r['rss_max_kb'] / 1024:.0f} MiB, in flight {r['inflight_max']}")
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--rounds", type=int, default=3)
+    a.add_argument("--quick", action="store_true", help="one round of two seconds")
+    a.add_argument("--instructions", action="store_true", help="only instructions per call (needs valgrind)")
+    a.add_argument("--memory", action="store_true", help="only start, idle and memory per call")
+    a.add_argument("--no-build", action="store_true")
+    args = a.parse_args()
+    if not args.no_build:
+        build()
+    bench = Bench()
+    everything = not (args.instructions or args.memory)
+    try:
+        if everything:
+            cpu_and_latency(bench, 1 if args.quick else args.rounds, 2 if args.quick else 5)
+        if args.memory or everything:
+            memory(bench)
+        if args.instructions or (everything and not args.quick):
+            instructions(bench)
+    finally:
+        bench.close()
+
+
+main()

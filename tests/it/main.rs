@@ -1,0 +1,16 @@
+//! The service through its API, on loopback, against the simulated provider; and the tables of
+//! cases. One binary: it links once.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+mod bad_input;
+mod cases_backoff;
+mod cases_failures;
+mod cli;
+mod pipelines;
+mod real_peers;
+mod simulate;
+mod steps;
+mod tidy;
+mod traces;

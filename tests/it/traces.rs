@@ -1,0 +1,115 @@
+//! Spans: one tree a call, with domain, cause, action and policy version on it.
+
+use std::time::Duration;
+
+use mainstay::api::pb;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use tonic::Request;
+
+use super::support::collector::{Collector, attribute, text_of};
+use super::support::{Plan, Rig, inline, say};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+async fn rig(collector: &Collector, fault: &str) -> Rig {
+    Plan::new()
+        .target("bad", &format!("m!{fault}"))
+        .target("good", "good")
+        .config(&format!(
+            "telemetry: {{otlp_endpoint: '{}', service_name: tests}}",
+            collector.endpoint
+        ))
+        .start()
+        .await
+}
+
+async fn call(rig: &Rig, flags: &str, targets: &[&str]) {
+    let mut request = Request::new(inline(say(targets, "the secret prompt")));
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-{flags}");
+    request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+    request.set_timeout(Duration::from_secs(20));
+    let _ = rig.client().run_step(request).await;
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
+    spans.iter().filter(|span| span.name == name).collect()
+}
+
+#[tokio::test]
+async fn one_tree_a_call_with_every_decision() {
+    let collector = Collector::start().await;
+    let rig = rig(&collector, "overloaded").await;
+    call(&rig, "01", &["bad", "good"]).await;
+    let spans = collector.trace_with(|span| span.name == "RunStep").await;
+    let hex = |id: &[u8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let server = named(&spans, "RunStep")[0];
+    assert_eq!(hex(&server.trace_id), TRACE);
+    assert_eq!(hex(&server.parent_span_id), "b7ad6b7169203331");
+    assert_eq!(attribute(server, "rpc.response.status_code").as_deref(), Some("OK"));
+    let step = named(&spans, "step step")[0];
+    assert_eq!(step.parent_span_id, server.span_id);
+    assert_eq!(attribute(step, "mainstay.recovery.action").as_deref(), Some("fallback_to_target"));
+    let attempts: Vec<&Span> = spans.iter().filter(|span| span.name.starts_with("chat ")).collect();
+    assert_eq!(attempts.len(), 3);
+    for attempt in &attempts {
+        assert_eq!(attempt.parent_span_id, step.span_id);
+        assert_eq!(attribute(attempt, "mainstay.policy.version").as_deref(), Some("1"));
+    }
+    let first =
+        attempts.iter().find(|a| attribute(a, "mainstay.attempt").as_deref() == Some("1")).unwrap();
+    let second =
+        attempts.iter().find(|a| attribute(a, "mainstay.attempt").as_deref() == Some("2")).unwrap();
+    for (key, value) in [
+        ("mainstay.failure.domain", "INFRASTRUCTURE"),
+        ("mainstay.failure.cause", "overloaded"),
+        ("error.type", "overloaded"),
+        ("mainstay.recovery.action", "retry_with_backoff"),
+        ("mainstay.policy.name", "default"),
+        ("mainstay.policy.rule", "routing.infrastructure.causes.overloaded"),
+        ("mainstay.target", "bad"),
+        ("gen_ai.operation.name", "chat"),
+        ("gen_ai.provider.name", "openai"),
+        ("http.response.status_code", "503"),
+        ("server.address", "127.0.0.1"),
+    ] {
+        assert_eq!(attribute(first, key).as_deref(), Some(value), "{key}");
+    }
+    let event = &second.events[0];
+    assert_eq!(event.name, "mainstay.decision");
+    assert_eq!(
+        text_of(&event.attributes, "mainstay.recovery.skipped").as_deref(),
+        Some("0:retry_with_backoff:allowance_used")
+    );
+    assert!(!format!("{spans:?}").contains("secret prompt"), "no prompt on any span");
+    rig.stop().await;
+    collector.stop();
+}
+
+#[tokio::test]
+async fn an_unsampled_trace_costs_nothing_unless_it_fails() {
+    let collector = Collector::start().await;
+    let rig = rig(&collector, "content_filter").await;
+    call(&rig, "00", &["good"]).await;
+    call(&rig, "00", &["bad"]).await;
+    let spans = collector.trace_with(|span| span.name == "RunStep").await;
+    assert_eq!(named(&spans, "RunStep").len(), 1, "the good call left nothing");
+    let server = named(&spans, "RunStep")[0];
+    assert_eq!(attribute(server, "mainstay.failure.domain").as_deref(), Some("INPUT_CONSTRAINT"));
+    assert_eq!(attribute(server, "rpc.response.status_code").as_deref(), Some("INVALID_ARGUMENT"));
+    rig.stop().await;
+    collector.stop();
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_holds_nothing_up() {
+    let rig = Plan::new()
+        .target("good", "good")
+        .config("telemetry: {otlp_endpoint: 'http://127.0.0.1:9'}")
+        .start()
+        .await;
+    for _ in 0..20 {
+        let response: pb::RunStepResponse = rig.step(say(&["good"], "Hello")).await.unwrap();
+        assert!(!response.trace_id.is_empty());
+    }
+    rig.stop().await;
+}
