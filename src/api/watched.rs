@@ -12,25 +12,22 @@ pub fn until<T: Send + 'static>(
     items: impl Stream<Item = Result<T, Status>> + Send + 'static,
     deadline: Instant,
 ) -> impl Stream<Item = Result<T, Status>> + Send {
-    let over = stream::once(async move {
-        sleep_until(deadline).await;
-        Err(Status::new(Code::DeadlineExceeded, "the deadline of the stream is over"))
-    });
-    let ends = items.map(Some).chain(stream::once(async { None }));
-    // Whichever comes first: the next item, the stream's own end, or its deadline.
-    stream::select_with_strategy(ends, over.map(Some), |()| stream::PollNext::Left).scan(
-        false,
-        |done, item| {
-            let next = match (&*done, item) {
-                (true, _) | (false, None) => None,
-                (false, Some(item)) => {
-                    *done = item.is_err();
-                    Some(item)
-                }
-            };
-            async move { next }
-        },
-    )
+    let start = (Box::pin(items), Box::pin(sleep_until(deadline)), false);
+    stream::unfold(start, |(mut items, mut sleep, over)| async move {
+        if over {
+            return None;
+        }
+        // Both arms are cancel-safe: an item that was not taken stays in the stream.
+        let item = tokio::select! {
+            biased;
+            item = items.next() => item?,
+            () = &mut sleep => {
+                Err(Status::new(Code::DeadlineExceeded, "the deadline of the stream is over"))
+            }
+        };
+        let over = item.is_err();
+        Some((item, (items, sleep, over)))
+    })
 }
 
 #[cfg(test)]
