@@ -91,6 +91,13 @@ fn describe(
                 );
             }
         }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context }
+            if constants(context).is_some() && error.instance().is_string() =>
+        {
+            // An enum with documented variants: one constant a branch.
+            let options = constants(context).unwrap_or_default();
+            problems.push(not_one_of(&path, document, &short(error.instance()), &options));
+        }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => match likely_branch(context) {
             Some(branch) => {
                 for inner in branch {
@@ -108,15 +115,7 @@ fn describe(
                 .as_array()
                 .map(|all| all.iter().filter_map(Value::as_str).collect())
                 .unwrap_or_default();
-            let given = error.instance().as_str().unwrap_or_default();
-            let list = options.join(", ");
-            let problem = Problem::error(
-                path.clone(),
-                document.position_of(&path),
-                format!("`{}` is not one of: {list}", short(error.instance())),
-            );
-            let near = nearest(given, options.iter().copied());
-            problems.push(problem.suggest(near.map(|word| format!("did you mean `{word}`?"))));
+            problems.push(not_one_of(&path, document, &short(error.instance()), &options));
         }
         kind => problems.push(Problem::error(
             path.clone(),
@@ -124,6 +123,29 @@ fn describe(
             sentence(kind, error.instance()),
         )),
     }
+}
+
+fn not_one_of(path: &str, document: &Document, given: &str, options: &[&str]) -> Problem {
+    let message = format!("`{given}` is not one of: {}", options.join(", "));
+    let near = nearest(given, options.iter().copied());
+    Problem::error(path, document.position_of(path), message)
+        .suggest(near.map(|word| format!("did you mean `{word}`?")))
+}
+
+/// The words of a choice, if every branch of it is a word or a list of words.
+fn constants<'a>(context: &'a [Vec<ValidationError<'static>>]) -> Option<Vec<&'a str>> {
+    let mut words = Vec::new();
+    for branch in context {
+        let [error] = branch.as_slice() else { return None };
+        match error.kind() {
+            Kind::Constant { expected_value } => words.push(expected_value.as_str()?),
+            Kind::Enum { options } => {
+                words.extend(options.as_array().into_iter().flatten().filter_map(Value::as_str));
+            }
+            _ => return None,
+        }
+    }
+    (!words.is_empty()).then_some(words)
 }
 
 fn key_suggestion(key: &str, known: &[String]) -> Option<String> {

@@ -50,8 +50,8 @@ pub struct Checked {
     /// The failure that this reply is when nothing is repaired: the cause that a policy routes
     /// on. `None` exactly when the verdict is [`Verdict::Clean`].
     pub cause: Option<FailureCause>,
-    /// Where the reply breaks the contract; of the text as the model wrote it where that is JSON,
-    /// else of what could be read from it.
+    /// Where the reply breaks the contract as the model wrote it: the schema, or where the text
+    /// stops being JSON; on failure also where the most that could be read breaks the schema.
     pub violations: Vec<Violation>,
     /// On failure the most that could be read, which does not satisfy the contract: the material
     /// of `accept_partial`, never a result.
@@ -189,7 +189,7 @@ fn broken_json(
             };
             (cause, violations, Some((parsed.value, changes)))
         }
-        Err(_) => (FailureCause::MalformedJson, Vec::new(), None),
+        Err(fault) => (FailureCause::MalformedJson, vec![fault_violation(text, fault)], None),
     };
     let fenced = whole.is_none() && !contract.options().strip_fences && text.contains("```");
     let recovered = match fenced {
@@ -208,10 +208,10 @@ fn broken_json(
         Some(_) => Verdict::Repaired,
     };
     if verdict == Verdict::Failed
-        && violations.is_empty()
         && let Some(best) = &recovered.best
+        && cause == FailureCause::MalformedJson
     {
-        violations = violations_of(best);
+        violations.extend(violations_of(best));
     }
     Checked {
         verdict,
@@ -222,6 +222,19 @@ fn broken_json(
         best: recovered.best.filter(|_| verdict == Verdict::Failed),
         steps: recovered.steps,
     }
+}
+
+/// Where the text stops being JSON, for whoever has to correct it.
+fn fault_violation(text: &str, fault: strict::StrictFault) -> Violation {
+    let message = if fault.at_end {
+        "the text ends before the JSON does".to_owned()
+    } else {
+        let before = &text[..fault.at];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        format!("not JSON from line {line}, column {column} on")
+    };
+    Violation { path: String::new(), message }
 }
 
 fn holds(schema: Option<&Schema>, value: &Value) -> bool {

@@ -218,7 +218,7 @@ fn is_residue(text: &str) -> bool {
     let rest = text.trim_start_matches(is_blank);
     if let Some(rest) = rest.strip_prefix(',') {
         let rest = rest.trim_start_matches(is_blank);
-        return rest.starts_with(|c: char| c == '"' || c.is_ascii_digit());
+        return rest.starts_with(|c: char| matches!(c, '"' | '\'') || c.is_ascii_digit());
     }
     extract::closes_quote_on_line(rest)
 }

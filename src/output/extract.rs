@@ -42,12 +42,13 @@ pub(super) struct Candidate {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub candidates: Vec<Candidate>,
-    /// Offset of the fault of the first place that looked like a value and could not be read.
-    pub fault: Option<usize>,
+    /// Where the search was given up; what comes after it was not looked at.
+    pub stopped: Option<usize>,
 }
 
-const CANDIDATES_MAX: usize = 200;
-const ATTEMPTS_MAX: usize = 2000;
+const LABEL_BYTES_MAX: usize = 24;
+const CANDIDATES_MAX: usize = 50_000;
+const ATTEMPTS_MAX: usize = 200_000;
 /// Labels of fences whose content is data.
 const DATA_LABELS: &[&str] =
     &["", "json", "json5", "jsonc", "jsonl", "ndjson", "javascript", "js", "output", "text", "txt"];
@@ -61,6 +62,8 @@ pub(super) fn find(text: &str, budget: &mut Budget) -> Found {
         at: 0,
         fence: None,
         attempts: 0,
+        comments_open: false,
+        first: blank_end(text, 0),
         inside_until: 0,
     };
     finder.run();
@@ -75,6 +78,10 @@ struct Finder<'t, 'b> {
     /// The last fence: offset after its mark.
     fence: Option<usize>,
     attempts: usize,
+    /// No comment is closed any more.
+    comments_open: bool,
+    /// Offset of the first character that is not blank.
+    first: usize,
     /// Up to here the text belongs to a candidate that was broken.
     inside_until: usize,
 }
@@ -87,6 +94,7 @@ impl Finder<'_, '_> {
                 || self.attempts >= ATTEMPTS_MAX
                 || self.budget.spent()
             {
+                self.found.stopped = Some(self.at);
                 return;
             }
             match byte {
@@ -94,9 +102,23 @@ impl Finder<'_, '_> {
                 b'{' | b'[' | b'(' => self.opener(char::from(*byte)),
                 0xEF if self.text[self.at..].starts_with('｛') => self.opener('{'),
                 0xEF if self.text[self.at..].starts_with('［') => self.opener('['),
+                b'/' | b'#' if self.found.candidates.is_empty() => self.comment(),
                 _ => self.at += 1,
             }
         }
+    }
+
+    /// A comment before the value: what it holds was commented out.
+    fn comment(&mut self) {
+        let rest = &self.text[self.at..];
+        let line = rest.starts_with("//") || rest.starts_with("# ");
+        let length = match rest.strip_prefix("/*") {
+            Some(body) if !self.comments_open => body.find("*/").map(|end| end + 4),
+            _ if line && self.at_line_start(self.at) => rest.find('\n'),
+            _ => None,
+        };
+        self.comments_open |= length.is_none() && rest.starts_with("/*");
+        self.at += length.unwrap_or(1);
     }
 
     fn fence_mark(&mut self, mark: u8) {
@@ -111,8 +133,9 @@ impl Finder<'_, '_> {
         let start = self.at;
         let length = self.text[start..].chars().next().map_or(1, char::len_utf8);
         self.at += length;
-        let inside = start < self.inside_until;
+        let inside = start < self.inside_until || self.continues_broken(start);
         if inside && !self.at_line_start(start) && !self.directly_fenced(start) {
+            self.inside_until = self.inside_until.max(start + length);
             return;
         }
         if !self.plausible(opener, start, start + length) {
@@ -130,7 +153,16 @@ impl Finder<'_, '_> {
         } else {
             self.at = self.at.max(candidate.end);
         }
+        if inside {
+            self.inside_until = self.inside_until.max(candidate.end);
+        }
         self.found.candidates.push(candidate);
+    }
+
+    /// Whether this goes on where a value that could not be read broke off: `…], [1]]}`.
+    fn continues_broken(&self, start: usize) -> bool {
+        let before = self.text[..start].trim_end_matches(is_blank);
+        self.inside_until > 0 && (before.ends_with(',') || before.len() <= self.inside_until)
     }
 
     fn read(&mut self, start: usize) -> Option<Candidate> {
@@ -164,7 +196,6 @@ impl Finder<'_, '_> {
                 reading.open,
             )),
             Err(refusal) => {
-                self.found.fault = self.found.fault.or(Some(refusal.at));
                 // Parts of a value that could not be read are no answers of their own.
                 let until = if refusal.too_deep { self.text.len() } else { refusal.at };
                 self.inside_until = self.inside_until.max(until);
@@ -228,11 +259,7 @@ impl Finder<'_, '_> {
             return false; // a bracket alone is no value, not even an empty one
         };
         match opener {
-            '(' => {
-                start == blank_end(text, 0)
-                    && !next.is_alphabetic()
-                    && text.trim_end().ends_with(')')
-            }
+            '(' => start == self.first && !next.is_alphabetic() && text.trim_end().ends_with(')'),
             '{' => {
                 reader::is_quote(next)
                     || matches!(next, '}' | '{' | '.' | '…' | ',' | '#' | '｛')
@@ -258,6 +285,10 @@ impl Finder<'_, '_> {
 
     /// Whether nothing but the bracket's own value stands in the text.
     fn stands_alone(&self, start: usize) -> bool {
+        // Cheap first: asked at every bracket, the rest would make the search quadratic.
+        if start > self.first + LABEL_BYTES_MAX {
+            return false;
+        }
         // `[TOOL_CALLS][{…}]` is a marker.
         let closer =
             self.text[start..].find([']', '］']).map_or(self.text.len(), |end| start + end + 1);
@@ -288,10 +319,9 @@ impl Finder<'_, '_> {
             _ => false,
         };
         let before = self.text[..start].trim_end_matches([' ', '\t']);
-        let spoken = before
-            .chars()
-            .next_back()
-            .is_some_and(|c| !matches!(c, '\n' | ':' | '=' | '>' | '`' | '*' | '('));
+        let spoken = before.chars().next_back().is_some_and(|c| {
+            !matches!(c, '\n' | ':' | '=' | '>' | '`' | '*' | '(' | ']' | '}' | ',')
+        });
         if flat && spoken { Rank::Citation } else { Rank::Prose }
     }
 
@@ -358,6 +388,6 @@ fn literal_first(rest: &str) -> bool {
         rest[..length].to_ascii_lowercase().as_str(),
         "true" | "false" | "null" | "none" | "nan" | "nil"
     );
-    let after = &rest[length..];
-    literal && (after.is_empty() || after.trim_start().starts_with([',', ']', '}']))
+    let after = rest[length..].trim_start();
+    literal && (after.is_empty() || after.starts_with([',', ']', '}']))
 }

@@ -27,8 +27,6 @@ pub(super) struct Recovered {
     pub best: Option<Value>,
     /// There was reasoning and nothing after it.
     pub only_reasoning: bool,
-    /// Offset of the first fault.
-    pub fault: Option<usize>,
     pub steps: u64,
 }
 
@@ -84,9 +82,12 @@ pub(super) fn recover(
     let mut found = extract::find(text, &mut budget);
     let taken = take(text, &mut found, wanted, &mut budget);
     recovered.steps = budget.used();
-    recovered.fault = found.fault.map(|at| at + answer.offset);
+    let stopped = found.stopped;
     if let Some(accepted) = taken {
         changes.extend(&accepted.changes);
+        if let Some(at) = stopped {
+            changes.at(ChangeKind::ResidueDropped, at);
+        }
         recovered.changes = changes;
         recovered.value = Some(accepted.value);
     }

@@ -1,5 +1,6 @@
 //! One step: each failure meets the ladder of the default policy and ends as it should.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use mainstay::api::pb;
@@ -169,7 +170,7 @@ async fn a_bad_output_of_a_lone_target_is_aborted_with_paths_and_no_values() {
 
 #[tokio::test]
 async fn degraded_outputs_say_so() {
-    let rig = rig("server_error(calls=[2,3,4,5,6])").await;
+    let rig = rig("server_error(every=1,from=2)").await;
     let mut spec = say(&["bad"], "Hello");
     rig.step(spec.clone()).await.unwrap();
     let cached = rig.step(spec.clone()).await.unwrap();
@@ -215,9 +216,21 @@ async fn an_attempt_that_hangs_ends_by_its_own_limit_and_goes_on() {
 
 #[tokio::test]
 async fn nobody_at_the_port_is_connect_and_a_wrong_protocol_is_tls() {
+    // Speaks HTTP where TLS is expected. Its connection is closed only once the client is gone: a
+    // handshake that is reset would be `connect`.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
     let rig = Plan::new()
         .raw_target("closed", "{dialect: openai, model: m, base_url: 'http://127.0.0.1:9/v1'}")
-        .raw_target("plain", "{dialect: openai, model: m, base_url: 'https://SIM/v1'}")
+        .raw_target(
+            "plain",
+            &format!("{{dialect: openai, model: m, base_url: 'https://{plain}/v1'}}"),
+        )
         .raw_target(
             "nowhere",
             "{dialect: openai, model: m, base_url: 'https://no-such-host.invalid/v1'}",
@@ -229,6 +242,7 @@ async fn nobody_at_the_port_is_connect_and_a_wrong_protocol_is_tls() {
         assert_eq!(refused.verdict(), format!("Unavailable INFRASTRUCTURE/{cause}"));
         assert_eq!(refused.refusal.retry_after.is_some(), cause != "tls");
     }
+    server.join().unwrap();
     rig.stop().await;
 }
 

@@ -64,7 +64,7 @@ impl<'s> Coercer<'s> {
     }
 
     /// Makes a list of something else.
-    pub(super) fn as_list(
+    pub(super) fn make_list(
         &mut self,
         members: &'s Map<String, Value>,
         value: &Value,
@@ -74,7 +74,7 @@ impl<'s> Coercer<'s> {
             Value::Null => Out::No,
             Value::String(text) => match decode::structure(text, '[') {
                 Some(decoded) => self.decoded(members, decoded, depth),
-                None => self.text_into_list(members, text, value, depth),
+                None => self.text_make_list(members, text, value, depth),
             },
             Value::Object(map) => {
                 let wrapped = self.list_in_wrapper(members, map, depth);
@@ -105,7 +105,7 @@ impl<'s> Coercer<'s> {
     }
 
     /// `"1,2,3"`: for a list of numbers each one; for a list of strings one item, and a guess.
-    fn text_into_list(
+    fn text_make_list(
         &mut self,
         members: &'s Map<String, Value>,
         text: &str,
@@ -173,7 +173,7 @@ impl<'s> Coercer<'s> {
     }
 
     /// Decodes JSON inside a string where an object is due.
-    pub(super) fn text_into_object(
+    pub(super) fn text_make_object(
         &mut self,
         members: &'s Map<String, Value>,
         text: &str,

@@ -255,8 +255,8 @@ impl<'s> Coercer<'s> {
                 "integer" | "number" | "string" | "boolean" | "null" => {
                     self.fix_scalar(members, name, value)
                 }
-                "array" => self.as_list(members, value, depth),
-                "object" => self.as_object(members, value, depth),
+                "array" => self.make_list(members, value, depth),
+                "object" => self.make_object(members, value, depth),
                 _ => Out::No,
             };
             outs.push(out);

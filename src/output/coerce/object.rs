@@ -7,8 +7,8 @@ use super::view::{member_schema, types};
 use super::{ChangeKind, Coercer, Fix, Out};
 use crate::output::change::{Change, Place};
 
-/// Members in form, where something had to change, and what was changed.
-type Fixed = (Option<Map<String, Value>>, Vec<Change>);
+/// The members in another form, where something had to change, and what it was.
+type Mended = (Option<Map<String, Value>>, Vec<Change>);
 
 impl<'s> Coercer<'s> {
     /// Brings the members of an object into form.
@@ -50,7 +50,7 @@ impl<'s> Coercer<'s> {
         members: &'s Map<String, Value>,
         map: &Map<String, Value>,
         depth: usize,
-    ) -> Option<Fixed> {
+    ) -> Option<Mended> {
         let mut fixed: Option<Map<String, Value>> = None;
         let mut changes = Vec::new();
         for (index, (name, member)) in map.iter().enumerate() {
@@ -92,8 +92,11 @@ impl<'s> Coercer<'s> {
 
     /// Members whose names are those of the schema in another spelling. `None` when two of them
     /// claim the same name.
-    #[allow(clippy::type_complexity)]
-    fn renamed(&mut self, members: &Map<String, Value>, map: &Map<String, Value>) -> Option<Fixed> {
+    fn renamed(
+        &mut self,
+        members: &Map<String, Value>,
+        map: &Map<String, Value>,
+    ) -> Option<Mended> {
         let Some(Value::Object(properties)) = members.get("properties") else {
             return Some((None, Vec::new()));
         };
@@ -176,14 +179,14 @@ impl<'s> Coercer<'s> {
     }
 
     /// Makes an object of something else.
-    pub(super) fn as_object(
+    pub(super) fn make_object(
         &mut self,
         members: &'s Map<String, Value>,
         value: &Value,
         depth: usize,
     ) -> Out {
         match value {
-            Value::String(text) => self.text_into_object(members, text, depth),
+            Value::String(text) => self.text_make_object(members, text, depth),
             Value::Array(items) => match items.as_slice() {
                 [only @ Value::Object(_)] => {
                     let only = only.clone();

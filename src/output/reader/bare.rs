@@ -248,8 +248,9 @@ impl Reader<'_, '_> {
                 return self.refuse();
             }
             match plain(c) {
-                '(' => round += 1,
-                ')' if round > 0 => round -= 1,
+                '(' if round > 0 || self.text[..end].ends_with(is_word) => round += 1,
+                '[' | '{' if round > 0 => round += 1,
+                ')' | ']' | '}' if round > 0 => round -= 1,
                 '}' | ']' | ')' => break,
                 ',' if round > 0 => (),
                 ',' if self.in_list() || self.comma_ends(end) => break,
@@ -260,7 +261,7 @@ impl Reader<'_, '_> {
                     }
                     guessed = true;
                 }
-                '\n' if self.line_ends(end) => break,
+                '\n' if round == 0 && self.line_ends(end) => break,
                 '\n' => guessed = true,
                 '{' | '[' if round == 0 && !self.text[begin..end].ends_with('$') => guessed = true,
                 '`' if self.text[end..].starts_with("```") => break,
@@ -276,7 +277,8 @@ impl Reader<'_, '_> {
             }
             end += c.len_utf8();
         }
-        Ok((end, guessed))
+        // A call that never closes swallowed what came after it.
+        if round > 0 { self.refuse() } else { Ok((end, guessed)) }
     }
 
     fn comma_ends(&mut self, comma: usize) -> bool {
@@ -337,7 +339,9 @@ impl Reader<'_, '_> {
             self.note(ChangeKind::NumberGuessed, at);
             return Value::Number(number);
         }
-        if text.contains('(') && text.ends_with(')')
+        let says_nothing = !text.contains(char::is_alphanumeric);
+        if says_nothing
+            || text.contains('(') && text.ends_with(')')
             || text.starts_with('/') && text.len() > 1 && text.contains(['(', '['])
         {
             self.note(ChangeKind::TextGuessed, at);
@@ -398,7 +402,8 @@ fn other_scalar(token: &str) -> Option<(Value, Option<ChangeKind>)> {
         Some(digits) => (true, digits),
         None => (false, token.strip_prefix('+').unwrap_or(token)),
     };
-    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') || digits.len() > 400 {
+    let number_first = digits.trim_start_matches('.').starts_with(|c: char| c.is_ascii_digit());
+    if !number_first || digits.len() > 400 {
         return None;
     }
     let sign = if negative { "-" } else { "" };

@@ -183,11 +183,6 @@ impl Reader<'_, '_> {
         length > 0 && length < 80 && !body[..length].trim().is_empty() && name.starts_with('}')
     }
 
-    /// Whether the text begins with a tuple; elsewhere round brackets are prose.
-    pub(super) fn tuple_at_start(&self) -> bool {
-        self.stack.is_empty()
-    }
-
     /// What closing brackets from `at` on would leave: whether the text goes on as this stack
     /// wants it.
     pub(super) fn closes_well(&mut self, at: usize) -> bool {

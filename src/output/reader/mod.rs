@@ -9,10 +9,14 @@
 
 mod bare;
 mod close;
+mod escape;
 mod glyph;
 mod look;
 mod quoted;
 mod space;
+mod strength;
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Map, Value};
 
@@ -157,9 +161,7 @@ impl Reader<'_, '_> {
             '{' if self.is_placeholder() => self.refuse(),
             '{' => self.open(Kind::Object, c),
             '[' => self.open(Kind::Array, c),
-            '(' if !self.stack.is_empty() || self.at == 0 || self.tuple_at_start() => {
-                self.open(Kind::Tuple, c)
-            }
+            '(' => self.open(Kind::Tuple, c),
             '}' | ']' | ')' => self.no_value(c),
             ',' => {
                 self.bump(c);
@@ -291,7 +293,7 @@ impl Reader<'_, '_> {
     /// A value was read; a separator or a closing bracket is due.
     fn after(&mut self) -> Step<State> {
         if self.stack.is_empty() {
-            return Ok(self.after_root());
+            return Ok(State::Done);
         }
         self.skip(false);
         let Some(c) = self.peek() else {
@@ -379,10 +381,6 @@ impl Reader<'_, '_> {
         self.bump(c);
         self.stack.push(Frame::new(kind));
         Ok(if kind == Kind::Object { State::Key } else { State::Value })
-    }
-
-    fn after_root(&mut self) -> State {
-        State::Done
     }
 
     fn value_missing(&mut self) {
