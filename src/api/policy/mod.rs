@@ -1,0 +1,163 @@
+//! The control plane: a thin router; each file beside this one serves a subject.
+
+mod check;
+mod diff;
+mod documents;
+mod explain;
+mod rollout;
+mod simulate;
+mod watch;
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use super::pb;
+use super::pb::policy_service_server::PolicyService;
+use crate::control::Documents;
+
+/// The service.
+#[derive(Clone)]
+pub struct PolicyApi {
+    documents: Documents,
+}
+
+impl PolicyApi {
+    /// The service over the documents of the server.
+    pub fn new(documents: Documents) -> Self {
+        Self { documents }
+    }
+}
+
+#[tonic::async_trait]
+impl PolicyService for PolicyApi {
+    async fn validate_policy(
+        &self,
+        request: Request<pb::ValidatePolicyRequest>,
+    ) -> Result<Response<pb::ValidatePolicyResponse>, Status> {
+        check::validate_policy(self, request).await
+    }
+
+    async fn validate_pipeline(
+        &self,
+        request: Request<pb::ValidatePipelineRequest>,
+    ) -> Result<Response<pb::ValidatePipelineResponse>, Status> {
+        check::validate_pipeline(self, request).await
+    }
+
+    async fn push_policy(
+        &self,
+        request: Request<pb::PushPolicyRequest>,
+    ) -> Result<Response<pb::PushPolicyResponse>, Status> {
+        documents::push_policy(self, request).await
+    }
+
+    async fn get_policy(
+        &self,
+        request: Request<pb::GetPolicyRequest>,
+    ) -> Result<Response<pb::GetPolicyResponse>, Status> {
+        documents::get_policy(self, request).await
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<pb::ListPoliciesRequest>,
+    ) -> Result<Response<pb::ListPoliciesResponse>, Status> {
+        documents::list_policies(self, request).await
+    }
+
+    async fn list_policy_versions(
+        &self,
+        request: Request<pb::ListPolicyVersionsRequest>,
+    ) -> Result<Response<pb::ListPolicyVersionsResponse>, Status> {
+        documents::list_policy_versions(self, request).await
+    }
+
+    async fn rollback_policy(
+        &self,
+        request: Request<pb::RollbackPolicyRequest>,
+    ) -> Result<Response<pb::RollbackPolicyResponse>, Status> {
+        documents::rollback_policy(self, request).await
+    }
+
+    async fn put_pipeline(
+        &self,
+        request: Request<pb::PutPipelineRequest>,
+    ) -> Result<Response<pb::PutPipelineResponse>, Status> {
+        documents::put_pipeline(self, request).await
+    }
+
+    async fn get_pipeline(
+        &self,
+        request: Request<pb::GetPipelineRequest>,
+    ) -> Result<Response<pb::GetPipelineResponse>, Status> {
+        documents::get_pipeline(self, request).await
+    }
+
+    async fn list_pipelines(
+        &self,
+        request: Request<pb::ListPipelinesRequest>,
+    ) -> Result<Response<pb::ListPipelinesResponse>, Status> {
+        documents::list_pipelines(self, request).await
+    }
+
+    async fn list_pipeline_versions(
+        &self,
+        request: Request<pb::ListPipelineVersionsRequest>,
+    ) -> Result<Response<pb::ListPipelineVersionsResponse>, Status> {
+        documents::list_pipeline_versions(self, request).await
+    }
+
+    async fn rollback_pipeline(
+        &self,
+        request: Request<pb::RollbackPipelineRequest>,
+    ) -> Result<Response<pb::RollbackPipelineResponse>, Status> {
+        documents::rollback_pipeline(self, request).await
+    }
+
+    async fn diff_policies(
+        &self,
+        request: Request<pb::DiffPoliciesRequest>,
+    ) -> Result<Response<pb::DiffPoliciesResponse>, Status> {
+        diff::diff_policies(self, request).await
+    }
+
+    async fn explain_failure(
+        &self,
+        request: Request<pb::ExplainFailureRequest>,
+    ) -> Result<Response<pb::ExplainFailureResponse>, Status> {
+        explain::explain_failure(self, request).await
+    }
+
+    async fn explain_policy(
+        &self,
+        request: Request<pb::ExplainPolicyRequest>,
+    ) -> Result<Response<pb::ExplainPolicyResponse>, Status> {
+        explain::explain_policy(self, request).await
+    }
+
+    async fn simulate_policy(
+        &self,
+        request: Request<pb::SimulatePolicyRequest>,
+    ) -> Result<Response<pb::SimulatePolicyResponse>, Status> {
+        simulate::simulate_policy(self, request).await
+    }
+
+    async fn end_rollout(
+        &self,
+        request: Request<pb::EndRolloutRequest>,
+    ) -> Result<Response<pb::EndRolloutResponse>, Status> {
+        rollout::end_rollout(self, request).await
+    }
+
+    type WatchPoliciesStream =
+        Pin<Box<dyn Stream<Item = Result<pb::WatchPoliciesResponse, Status>> + Send>>;
+
+    async fn watch_policies(
+        &self,
+        request: Request<pb::WatchPoliciesRequest>,
+    ) -> Result<Response<Self::WatchPoliciesStream>, Status> {
+        watch::watch_policies(self, request).await
+    }
+}
