@@ -36,7 +36,7 @@ pub(super) fn carry_out(
         Verdict::Fallback { target } => fall_back(walk, &target, unusable.failure),
         Verdict::Repair { .. } => repair(walk, unusable),
         // Not among `control::CARRIED_OUT`: no policy that names them is let in.
-        Verdict::Reprompt | Verdict::AcceptPartial { .. } => done(walk, unusable.failure),
+        Verdict::Reprompt { .. } | Verdict::AcceptPartial { .. } => done(walk, unusable.failure),
         Verdict::Cache { .. } => degrade(walk, Some(DegradeSource::Cache), None, unusable),
         Verdict::Template { template } => {
             degrade(walk, Some(DegradeSource::Template), template, unusable)

@@ -25,8 +25,8 @@ use crate::journal::{DecisionRecord, DegradedBy, RunState, StepOutput, StepRepor
 use crate::output::ChangeKind;
 use crate::pipeline::Scope;
 use crate::policy::{
-    Conditions, Decision, DegradeSource, History, Moment, RepairOffer, Site, TargetCondition,
-    Verdict, decide,
+    Conditions, Decision, DegradeSource, History, Moment, ReaskRoom, RepairOffer, Site,
+    TargetCondition, Verdict, decide,
 };
 use crate::telemetry::trace::{TraceContext, new_span_id};
 
@@ -232,6 +232,8 @@ impl Walk<'_, '_> {
             targets: &conditions,
             step_targets: self.cx.planned.targets.len(),
             reprompt_budget: true,
+            reask: ReaskRoom::default(),
+            verifier_failed: false,
             repair: unusable.offer.as_ref().and_then(repair_offer),
             cache_age: self.cache_stored().map(|stored| now.duration_since(stored)),
             step_template: self.cx.planned.step.template_output.is_some(),
@@ -391,7 +393,7 @@ pub(super) fn record_of(decision: &Decision) -> DecisionRecord {
         Verdict::Retry { after } => (*after, None),
         Verdict::Fallback { target } => (Duration::ZERO, Some(target.clone())),
         Verdict::Repair { .. }
-        | Verdict::Reprompt
+        | Verdict::Reprompt { .. }
         | Verdict::Cache { .. }
         | Verdict::Template { .. }
         | Verdict::AcceptPartial { .. }

@@ -12,7 +12,7 @@ use super::decision::{
     Decision, DegradeSource, Refusal, RepairOffer, SkipReason, Skipped, Verdict,
 };
 use super::history::History;
-use super::ladder::{Action, Ladder, Rung};
+use super::ladder::{Action, AfterCut, Ladder, Rung};
 use super::routing::Site;
 use crate::failure::{Failure, FailureCause, FailureDomain};
 use crate::resilience::backoff::{Backoff, after_hint};
@@ -41,6 +41,11 @@ pub struct Conditions<'a> {
     pub step_targets: usize,
     /// Whether the budget of re-asks has room.
     pub reprompt_budget: bool,
+    /// What a re-ask of the target that failed has room for.
+    pub reask: ReaskRoom,
+    /// The failure is the verifier's, which followed a ladder of its own: only what needs no call
+    /// of the step is left.
+    pub verifier_failed: bool,
     /// What a deterministic repair of the output in hand would give.
     pub repair: Option<RepairOffer>,
     /// Age of the last good output of the same step and input.
@@ -49,6 +54,38 @@ pub struct Conditions<'a> {
     pub step_template: bool,
     /// Whether some fields of the output in hand hold.
     pub partial: bool,
+}
+
+/// What a re-ask has room for in the window of the target that failed, beside the step's prompt and
+/// the answer due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReaskRoom {
+    /// The errors, with as much of the output as is worth showing.
+    pub errors: bool,
+    /// The whole of an answer that was cut, to be continued.
+    pub rest: bool,
+    /// Token limit that the answer had; absent where none was asked for.
+    pub limit: Option<u32>,
+    /// Highest token limit that an answer may have; absent where nothing bounds it.
+    pub limit_max: Option<u32>,
+}
+
+impl Default for ReaskRoom {
+    /// Where no window is known, everything fits.
+    fn default() -> Self {
+        Self { errors: true, rest: true, limit: None, limit_max: None }
+    }
+}
+
+impl ReaskRoom {
+    /// The token limit that is this many times the old one, as far as it may be raised.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    fn raised(self, factor: f64) -> Option<u32> {
+        let before = self.limit?;
+        // Casts from floats saturate; what is not above the old limit is no raise.
+        let wanted = (f64::from(before) * factor).ceil() as u32;
+        Some(wanted.min(self.limit_max.unwrap_or(u32::MAX))).filter(|limit| *limit > before)
+    }
 }
 
 /// The state of one target.
@@ -143,7 +180,7 @@ impl Judge<'_> {
                 self.retry(backoff, *also_when_not_retryable, uses)
             }
             Rung::RepairOutput { accept_lossy } => self.repair(*accept_lossy),
-            Rung::RepromptWithErrors { .. } => self.reprompt(),
+            Rung::RepromptWithErrors { after_cut, .. } => self.reprompt(*after_cut),
             Rung::FallbackToTarget { targets, .. } => self.fallback(targets),
             Rung::FallbackToCache { max_age } => self.cache(*max_age),
             Rung::FallbackToTemplate { template } => match template {
@@ -198,7 +235,7 @@ impl Judge<'_> {
         }
     }
 
-    fn reprompt(&self) -> Judgement {
+    fn reprompt(&self, after_cut: AfterCut) -> Judgement {
         self.room_for_a_call()?;
         if !self.conditions.reprompt_budget {
             return Err(SkipReason::RepromptBudget);
@@ -206,7 +243,19 @@ impl Judge<'_> {
         let target = self.source()?;
         admits_now(target)?;
         self.fits(Duration::ZERO, target)?;
-        Ok(Verdict::Reprompt)
+        let room = self.conditions.reask;
+        if self.failure.cause != FailureCause::TruncatedOutput || after_cut == AfterCut::default() {
+            let plain = Verdict::Reprompt { max_output_tokens: None, continue_cut: false };
+            return if room.errors { Ok(plain) } else { Err(SkipReason::ReaskTooLong) };
+        }
+        let max_output_tokens = after_cut.raise_max_output_tokens.and_then(|f| room.raised(f));
+        if after_cut.continue_cut {
+            let continued = Verdict::Reprompt { max_output_tokens, continue_cut: true };
+            return if room.rest { Ok(continued) } else { Err(SkipReason::ReaskTooLong) };
+        }
+        // The same call with the same limit would be cut at the same place.
+        let limit = max_output_tokens.ok_or(SkipReason::TokenLimit)?;
+        Ok(Verdict::Reprompt { max_output_tokens: Some(limit), continue_cut: false })
     }
 
     /// The first target of the list that was not asked yet and can be asked now. With none, the
@@ -278,6 +327,9 @@ impl Judge<'_> {
 
     /// Whether step, run and purse allow one more provider call.
     fn room_for_a_call(&self) -> Result<(), SkipReason> {
+        if self.conditions.verifier_failed {
+            return Err(SkipReason::VerifierFailed);
+        }
         let Conditions { max_attempts, max_cost_usd, .. } = *self.conditions;
         let execution = &self.policy.execution;
         if self.history.calls() >= max_attempts.min(execution.max_attempts) {

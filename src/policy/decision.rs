@@ -36,7 +36,12 @@ pub enum Verdict {
         accept_lossy: bool,
     },
     /// Ask the same target again, with the output in hand and its violations.
-    Reprompt,
+    Reprompt {
+        /// The token limit of the new answer, where it is raised.
+        max_output_tokens: Option<u32>,
+        /// Ask for the rest of a cut answer.
+        continue_cut: bool,
+    },
     /// Ask another target.
     Fallback {
         /// Which.
@@ -79,7 +84,7 @@ impl Verdict {
         match self {
             Self::Retry { .. } => Some(Action::RetryWithBackoff),
             Self::Repair { .. } => Some(Action::RepairOutput),
-            Self::Reprompt => Some(Action::RepromptWithErrors),
+            Self::Reprompt { .. } => Some(Action::RepromptWithErrors),
             Self::Fallback { .. } => Some(Action::FallbackToTarget),
             Self::Cache { .. } => Some(Action::FallbackToCache),
             Self::Template { .. } => Some(Action::FallbackToTemplate),
@@ -140,6 +145,12 @@ pub enum SkipReason {
     RetryBudget,
     /// No re-asks now.
     RepromptBudget,
+    /// The re-ask does not fit the target's window beside the prompt and the answer due.
+    ReaskTooLong,
+    /// The answer's token limit is not known, or as high as it may be.
+    TokenLimit,
+    /// The verifier failed, not the step: no call of the step's own helps.
+    VerifierFailed,
     /// The same call would fail again.
     NotRetryable,
     /// It would not end in the time left.
@@ -178,6 +189,9 @@ impl SkipReason {
             Self::CostCeiling => "cost_ceiling",
             Self::RetryBudget => "retry_budget",
             Self::RepromptBudget => "reprompt_budget",
+            Self::ReaskTooLong => "reask_too_long",
+            Self::TokenLimit => "token_limit",
+            Self::VerifierFailed => "verifier_failed",
             Self::NotRetryable => "not_retryable",
             Self::WaitExceedsDeadline => "wait_exceeds_deadline",
             Self::HintTooLong => "hint_too_long",

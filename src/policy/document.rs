@@ -331,6 +331,14 @@ pub struct RepromptParameters {
     /// Extra calls per target; 1 if absent.
     #[schemars(range(min = 1, max = 1_000))]
     pub attempts: Option<u32>,
+    /// After an answer that its token limit cut: ask again with a limit so many times as high, as
+    /// far as target and window allow. Without this and `continue_cut` a shorter answer is asked
+    /// for.
+    #[schemars(range(min = 1.1, max = 16.0))]
+    pub raise_max_output_tokens: Option<f64>,
+    /// After an answer that its token limit cut: ask for the rest and join it to what came; the
+    /// whole is then checked. False if absent.
+    pub continue_cut: Option<bool>,
 }
 
 /// Parameters of `fallback_to_target`.

@@ -67,7 +67,7 @@ impl History {
             | Verdict::Reject { .. }
             | Verdict::Halt
             | Verdict::Exhausted => self.ended = true,
-            Verdict::Reprompt
+            Verdict::Reprompt { .. }
             | Verdict::Cache { .. }
             | Verdict::Template { .. }
             | Verdict::AcceptPartial { .. } => {}

@@ -86,6 +86,28 @@ impl fmt::Display for Action {
 /// `routing.infrastructure.causes.rate_limited`.
 pub type RuleName = Arc<str>;
 
+/// How an answer that its token limit cut is asked for again. Without either, the model is asked for
+/// a shorter one.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct AfterCut {
+    /// The token limit of the new answer, as a multiple of the old one.
+    pub raise_max_output_tokens: Option<f64>,
+    /// Ask for the rest, to be joined with what came, and not for a new answer.
+    pub continue_cut: bool,
+}
+
+impl fmt::Display for AfterCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.continue_cut {
+            f.write_str(", continuing what was cut")?;
+        }
+        match self.raise_max_output_tokens {
+            Some(factor) => write!(f, ", {factor} times the token limit after a cut"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// One action with its parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rung {
@@ -107,6 +129,8 @@ pub enum Rung {
     RepromptWithErrors {
         /// Extra calls per source target.
         attempts: u32,
+        /// What else is done about an answer that its token limit cut.
+        after_cut: AfterCut,
     },
     /// [`Action::FallbackToTarget`].
     FallbackToTarget {
@@ -162,7 +186,7 @@ impl Rung {
     pub const fn allowance(&self) -> u32 {
         match self {
             Self::RetryWithBackoff { attempts, .. }
-            | Self::RepromptWithErrors { attempts }
+            | Self::RepromptWithErrors { attempts, .. }
             | Self::FallbackToTarget { attempts, .. } => *attempts,
             // A repair is counted per output instead: a re-ask brings a new output to repair.
             Self::RepairOutput { .. } => u32::MAX,
@@ -204,7 +228,9 @@ impl fmt::Display for Rung {
             Self::RepairOutput { accept_lossy } => {
                 f.write_str(if *accept_lossy { " (lossy too)" } else { "" })
             }
-            Self::RepromptWithErrors { attempts } => write!(f, " ({})", times(*attempts)),
+            Self::RepromptWithErrors { attempts, after_cut } => {
+                write!(f, " ({}{after_cut})", times(*attempts))
+            }
             Self::FallbackToTarget { targets, attempts } => {
                 f.write_str(" (")?;
                 if targets.is_empty() {

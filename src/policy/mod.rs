@@ -23,10 +23,10 @@ pub mod explain;
 use std::sync::Arc;
 
 pub use compile::{Known, compile};
-pub use decide::{Conditions, Moment, TargetCondition, decide};
+pub use decide::{Conditions, Moment, ReaskRoom, TargetCondition, decide};
 pub use decision::{Decision, DegradeSource, Refusal, RepairOffer, SkipReason, Skipped, Verdict};
 pub use history::History;
-pub use ladder::{Action, Ladder, RuleName, Rung};
+pub use ladder::{Action, AfterCut, Ladder, RuleName, Rung};
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
     Alerts, BreakerSettings, BreakerWindow, BudgetSettings, CachePolicy, Execution, HedgeSettings,

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use mainstay::failure::{Failure, FailureCause};
 use mainstay::policy::{
-    Conditions, History, Ladder, Moment, Policy, Routing, Rung, Site, TargetCondition, Verdict,
-    decide,
+    Conditions, History, Ladder, Moment, Policy, ReaskRoom, Routing, Rung, Site, TargetCondition,
+    Verdict, decide,
 };
 use mainstay::resilience::backoff::{Backoff, Growth, Jitter, after_hint};
 use serde_json::Value;
@@ -400,6 +400,8 @@ impl Step {
             targets: &[target],
             step_targets: 1,
             reprompt_budget: false,
+            reask: ReaskRoom::default(),
+            verifier_failed: false,
             repair: None,
             cache_age: None,
             step_template: false,

@@ -10,7 +10,7 @@ use super::super::document::{
     ActionName, CauseRoute, DomainRoute, PolicyBody, RetryParameters, RoutingSection, RungEntry,
     RungMap,
 };
-use super::super::ladder::{Action, Ladder, Rung};
+use super::super::ladder::{Action, AfterCut, Ladder, Rung};
 use super::super::routing::Routing;
 use super::super::settings::{CachePolicy, Execution, Validation};
 use super::report::{Report, suggestion};
@@ -301,7 +301,13 @@ impl Routes<'_, '_, '_> {
         } else if let Some(raw) = &map.repair_output {
             Rung::RepairOutput { accept_lossy: raw.accept_lossy.unwrap_or(false) }
         } else if let Some(raw) = &map.reprompt_with_errors {
-            Rung::RepromptWithErrors { attempts: raw.attempts.unwrap_or(1) }
+            Rung::RepromptWithErrors {
+                attempts: raw.attempts.unwrap_or(1),
+                after_cut: AfterCut {
+                    raise_max_output_tokens: raw.raise_max_output_tokens,
+                    continue_cut: raw.continue_cut.unwrap_or(false),
+                },
+            }
         } else if let Some(raw) = &map.fallback_to_target {
             let path = format!("{path}/targets");
             if raw.targets.as_ref().is_some_and(Vec::is_empty) {
@@ -375,7 +381,7 @@ impl Routes<'_, '_, '_> {
         if let Some(why) = self.never_feasible(rung) {
             self.report.warning(path, format!("`{action}` is never feasible here: {why}"), None);
         }
-        if let Rung::RetryWithBackoff { attempts, .. } | Rung::RepromptWithErrors { attempts } =
+        if let Rung::RetryWithBackoff { attempts, .. } | Rung::RepromptWithErrors { attempts, .. } =
             rung
         {
             let most = self.context.execution.max_attempts;

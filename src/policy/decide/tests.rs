@@ -54,6 +54,8 @@ impl Scene {
                 targets: &[],
                 step_targets: 3,
                 reprompt_budget: true,
+                reask: ReaskRoom::default(),
+                verifier_failed: false,
                 repair: Some(RepairOffer::Lossless),
                 cache_age: Some(60 * S),
                 step_template: true,
@@ -86,7 +88,7 @@ impl Scene {
         let decision = self.decide();
         self.history.record_decision(&decision, self.target);
         let next = match &decision.verdict {
-            Verdict::Retry { .. } | Verdict::Reprompt => Some(self.target),
+            Verdict::Retry { .. } | Verdict::Reprompt { .. } => Some(self.target),
             Verdict::Fallback { target } => {
                 self.targets.iter().map(|t| t.name).find(|name| *name == &**target)
             }
@@ -250,26 +252,6 @@ fn repair_output() {
     scene.step();
     scene.history.record_call("a");
     takes(scene, Verdict::Repair { accept_lossy: false });
-}
-
-#[test]
-fn reprompt_with_errors() {
-    use SkipReason::*;
-    let with = |change: fn(&mut Scene)| {
-        Scene::new(FailureCause::SchemaMismatch, "{action: reprompt_with_errors}").with(change)
-    };
-    takes(with(|_| {}), Verdict::Reprompt);
-    takes(with(|s| s.failure.retryable = false), Verdict::Reprompt);
-    takes(with(|s| s.targets[0].retry_budget = false), Verdict::Reprompt);
-    skips(with(|s| s.conditions.reprompt_budget = false), RepromptBudget);
-    skips(with(|s| s.conditions.max_attempts = 1), AttemptsUsed);
-    skips(with(|s| s.conditions.run_extra_calls_left = 0), RunCapReached);
-    skips(with(|s| s.targets[0].admits_in = Some(S)), TargetRefuses(Refusal::CoolingDown));
-    skips(with(|s| s.targets[0].likely_duration = Some(61 * S)), WaitExceedsDeadline);
-    skips(with(|s| s.moment.remaining = Duration::ZERO), WaitExceedsDeadline);
-    let mut scene = with(|_| {});
-    scene.step();
-    skips(scene, AllowanceUsed);
 }
 
 #[test]
@@ -448,3 +430,4 @@ policy:
 
 mod degrade;
 mod properties;
+mod reask;

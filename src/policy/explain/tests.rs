@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::{Known, Refusal, TargetCondition, compile};
+use super::super::{Known, ReaskRoom, Refusal, TargetCondition, compile};
 use super::*;
 use crate::document::Document;
 
@@ -75,6 +75,8 @@ fn a_decision_with_every_rung_judged() {
         targets: &targets,
         step_targets: 2,
         reprompt_budget: true,
+        reask: ReaskRoom::default(),
+        verifier_failed: false,
         repair: None,
         cache_age: Some(Duration::from_secs(60)),
         step_template: false,

@@ -75,6 +75,8 @@ fn terminal_rungs_are_always_feasible_and_end_the_step() {
             targets: &[],
             step_targets: 0,
             reprompt_budget: false,
+            reask: ReaskRoom::default(),
+            verifier_failed: false,
             repair: None,
             cache_age: None,
             step_template: false,

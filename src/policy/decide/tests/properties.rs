@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::super::{Ladder, Override, Routing, Rung};
+use super::super::super::{AfterCut, Ladder, Override, Routing, Rung};
 use super::*;
 use crate::expression::Expression;
 use crate::policy::VARIABLES;
@@ -43,7 +43,11 @@ fn any_rung() -> impl Strategy<Value = Rung> {
                 attempts, backoff, also_when_not_retryable,
             }),
         2 => any::<bool>().prop_map(|accept_lossy| Rung::RepairOutput { accept_lossy }),
-        2 => (1_u32..20).prop_map(|attempts| Rung::RepromptWithErrors { attempts }),
+        2 => (1_u32..20, prop::option::of(0.5..20.0), any::<bool>()).prop_map(
+            |(attempts, raise_max_output_tokens, continue_cut)| Rung::RepromptWithErrors {
+                attempts,
+                after_cut: AfterCut { raise_max_output_tokens, continue_cut },
+            }),
         4 => (targets, 1_u32..20).prop_map(|(targets, attempts)| {
             Rung::FallbackToTarget { targets, attempts }
         }),
@@ -124,14 +128,21 @@ fn any_luck() -> impl Strategy<Value = Luck> {
     let repair = select(vec![None, Some(RepairOffer::Lossless), Some(RepairOffer::Lossy)]);
     let most = prop_oneof![1 => 0_u32..12, 4 => Just(40)];
     let left = prop_oneof![1 => 0_u32..4, 4 => Just(40)];
-    let conditions = (most, left, 0_usize..7, any::<bool>(), repair, any::<[bool; 3]>()).prop_map(
-        |(max_attempts, left, step_targets, reprompt_budget, repair, has)| Conditions {
+    let limits = (prop::option::of(any::<u32>()), prop::option::of(any::<u32>()));
+    let reask = (prop::bool::weighted(0.8), any::<bool>(), limits).prop_map(
+        |(errors, rest, (limit, limit_max))| ReaskRoom { errors, rest, limit, limit_max },
+    );
+    let asks = (any::<bool>(), reask, prop::bool::weighted(0.1));
+    let conditions = (most, left, 0_usize..7, asks, repair, any::<[bool; 3]>()).prop_map(
+        |(max_attempts, left, step_targets, asks, repair, has)| Conditions {
             max_attempts,
             run_extra_calls_left: left,
             max_cost_usd: None,
             targets: &[],
             step_targets,
-            reprompt_budget,
+            reprompt_budget: asks.0,
+            reask: asks.1,
+            verifier_failed: asks.2,
             repair,
             cache_age: has[0].then_some(60 * S),
             step_template: has[1],
@@ -194,7 +205,13 @@ proptest! {
                     prop_assert!(failure.retry_after.unwrap_or_default() <= *after);
                     Some(target)
                 }
-                Verdict::Reprompt => Some(target),
+                Verdict::Reprompt { max_output_tokens, .. } => {
+                    let room = conditions.reask;
+                    if let (Some(raised), Some(most)) = (max_output_tokens, room.limit_max) {
+                        prop_assert!(*raised <= most && Some(*raised) > room.limit);
+                    }
+                    Some(target)
+                }
                 Verdict::Fallback { target: next } => {
                     prop_assert!(!taken.contains(next), "{next} twice");
                     prop_assert!(!spent.contains(&&**next), "{next} is spent");
@@ -210,7 +227,7 @@ proptest! {
             if let Some(next) = next {
                 target = next;
                 let most = conditions.max_attempts.min(policy.execution.max_attempts);
-                prop_assert!(history.calls() < most);
+                prop_assert!(history.calls() < most && !conditions.verifier_failed);
                 // A refusal makes no call, and may follow any decision to make one.
                 if !matches!(failure.cause, FailureCause::CircuitOpen | FailureCause::BulkheadFull) {
                     history.record_call(next);
