@@ -1,5 +1,6 @@
 //! gRPC: handlers are thin, and only here is a status made.
 
+pub mod auth;
 pub mod client;
 mod context;
 mod convert;

@@ -1,6 +1,7 @@
 //! Documents: policies and pipelines, read from files and checked against each other and against
 //! the targets. Pushes, versions and watching join here.
 
+pub mod audit;
 mod files;
 
 use std::collections::HashMap;
