@@ -4,6 +4,7 @@
 //! a person and a pipe are served.
 
 mod check;
+pub mod connection;
 mod explain;
 mod live;
 mod run;
@@ -57,7 +58,7 @@ pub enum Command {
     /// Serve the gRPC API until told to stop.
     Serve(serve::ServeArgs),
     /// Run a pipeline, or one of its steps, and watch it.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Check the server configuration, policies and pipelines, with the place of every mistake.
     Check(check::CheckArgs),
     /// Print which ladder of actions answers which failure.
@@ -98,7 +99,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Serve(args) => serve::run(args).await,
-            Command::Run(args) => run::run(args).await,
+            Command::Run(args) => run::run(*args).await,
             Command::Check(args) => check::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Simulate(args) => simulate::run(args).await,

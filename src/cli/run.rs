@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use tonic::{Request, Status};
 
+use super::connection::CallerArgs;
 use super::live::Live;
 use super::{ConfigArgs, Exit, show};
 use crate::api::client::{self, PipelineClient};
@@ -44,6 +45,8 @@ pub struct RunArgs {
     #[arg(long, short = 'a', value_name = "HOST:PORT", env = "MAINSTAY_ADDRESS")]
     address: Option<String>,
     #[command(flatten)]
+    caller: CallerArgs,
+    #[command(flatten)]
     config: ConfigArgs,
     /// Script of the simulated provider, for the embedded rehearsal.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "config"])]
@@ -74,14 +77,17 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
         Some(_) => None,
         None => Some(embedded(&args).await?),
     };
-    let address = match (&args.address, &service) {
-        (Some(address), _) => address.clone(),
-        (None, Some(service)) => service.data_address.to_string(),
+    let caller = match (&args.address, &service) {
+        (Some(address), _) => args.caller.connect(address).await,
+        (None, Some(service)) => {
+            // Its scheme is said: the caller's TLS files are for services elsewhere.
+            args.caller.connect(&format!("http://{}", service.data_address)).await
+        }
         (None, None) => return Ok(Exit::Wrong),
     };
-    let exit = match client::connect(&address).await {
-        Ok(channel) => call(&args, client::pipelines(channel), &input).await,
-        Err(error) => Err(error.into()),
+    let exit = match caller {
+        Ok(caller) => call(&args, client::pipelines(caller), &input).await,
+        Err(error) => Err(error),
     };
     if let Some(service) = service {
         service.stop().await;
