@@ -19,7 +19,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Offset(at) => write!(f, "@{at}"),
+            Self::Offset(at) => write!(f, "text:{at}"),
             Self::Pointer(path) => f.write_str(path),
         }
     }
@@ -99,6 +99,9 @@ changes! {
     WrapperAdded "wrapper_added" false "A value was put under the only member that the schema has.";
     KeyRenamed "key_renamed" false "A member's name was spelled as the schema spells it.";
     NullRemoved "null_removed" false "A null for an optional member was left out.";
+    CutAfterValue "cut_after_value" false "The provider cut the reply after the value was complete.";
+    Continued "continued" false "The reply was cut, and the model wrote the rest when asked to.";
+    OverlapRemoved "overlap_removed" false "The rest began with a long repetition of the end of what came before.";
     CloserAdded "closer_added" true "A closing bracket was missing.";
     CloserMoved "closer_moved" true "A closing bracket in the middle was left out or read as another.";
     OpenerAdded "opener_added" true "The opening bracket was missing.";

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::change::{ChangeKind, Changes};
 use super::contract::{Contract, ContractOptions, Shape};
+use super::reasoning::{self, Answer};
 use super::recover::{Recovered, Wanted, recover};
 use super::schema::Schema;
 use super::strict;
@@ -48,7 +49,8 @@ pub struct Checked {
     /// What was changed on the way to the value.
     pub changes: Changes,
     /// The failure that this reply is when nothing is repaired: the cause that a policy routes
-    /// on. `None` exactly when the verdict is [`Verdict::Clean`].
+    /// on. `None` when the verdict is [`Verdict::Clean`], and for a text whose only change is that
+    /// the reasoning before it was left out: reasoning is no part of an answer in text.
     pub cause: Option<FailureCause>,
     /// Where the reply breaks the contract as the model wrote it: the schema, or where the text
     /// stops being JSON; on failure also where the most that could be read breaks the schema.
@@ -118,18 +120,29 @@ pub fn check(text: &str, finish_was_length: bool, contract: &Contract) -> Checke
     }
 }
 
-fn check_text(text: &str, finish_was_length: bool, options: &ContractOptions) -> Checked {
+fn check_text(whole: &str, finish_was_length: bool, options: &ContractOptions) -> Checked {
+    let Answer { text, offset, .. } = reasoning::before_text(whole);
     let empty = is_empty(text) && !options.allow_empty;
     let broken = length_violation(text, options);
     let cause = match (finish_was_length, empty, broken.is_some()) {
         (true, _, _) => FailureCause::TruncatedOutput,
         (false, true, _) => FailureCause::EmptyOutput,
         (false, false, true) => FailureCause::SchemaMismatch,
-        (false, false, false) => return Checked::clean(Value::String(text.to_owned())),
+        (false, false, false) => {
+            let mut checked = Checked::clean(Value::String(text.to_owned()));
+            if offset > 0 {
+                checked.verdict = Verdict::Repaired;
+                checked.changes.at(ChangeKind::ReasoningRemoved, 0);
+            }
+            return checked;
+        }
     };
     let mut checked = Checked::failed(cause, broken.into_iter().collect());
     if finish_was_length && !empty {
-        checked.changes.at(ChangeKind::CutReply, text.len());
+        if offset > 0 {
+            checked.changes.at(ChangeKind::ReasoningRemoved, 0);
+        }
+        checked.changes.at(ChangeKind::CutReply, whole.len());
         checked.best = Some(Value::String(text.to_owned()));
         if checked.violations.is_empty() {
             checked.verdict = Verdict::Lossy;

@@ -1,5 +1,6 @@
 //! What a step's output must be, compiled once and shared by every attempt.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -63,6 +64,16 @@ impl Contract {
         Ok(Self { shape: Shape::Json(Some(Schema::compile(schema)?)), options })
     }
 
+    /// The same contract as a policy's `validation` wants it held. Nothing is compiled anew.
+    pub fn under(&self, strict_schema_mode: bool, strip_fences: bool) -> Cow<'_, Self> {
+        let own = &self.options;
+        if (own.strict_schema_mode, own.strip_fences) == (strict_schema_mode, strip_fences) {
+            return Cow::Borrowed(self);
+        }
+        let options = ContractOptions { strict_schema_mode, strip_fences, ..own.clone() };
+        Cow::Owned(Self { shape: self.shape.clone(), options })
+    }
+
     /// The options.
     pub fn options(&self) -> &ContractOptions {
         &self.options
@@ -93,6 +104,16 @@ impl Contract {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_changes_options_and_compiles_nothing() {
+        let contract = Contract::json(ContractOptions { chars_max: Some(9), ..Default::default() });
+        assert!(matches!(contract.under(false, true), Cow::Borrowed(_)));
+        let strict = contract.under(true, false);
+        let options = strict.options();
+        assert!(options.strict_schema_mode && !options.strip_fences);
+        assert_eq!(options.chars_max, Some(9));
+    }
 
     #[test]
     fn a_contract_can_be_shared() {

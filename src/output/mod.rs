@@ -25,6 +25,7 @@ mod decode;
 mod extract;
 mod fallback;
 mod fence;
+mod join;
 mod partial;
 mod prepare;
 mod prune;
@@ -39,7 +40,10 @@ pub use change::{Change, ChangeKind, Changes, Place};
 pub use check::{Checked, Verdict, check};
 pub use contract::{Contract, ContractOptions};
 pub use fence::strip_fences;
+pub use join::join;
 pub use partial::{Partial, PartialRefused, PartialTerms, accept_partial};
-pub use reprompt::{Reprompt, RepromptLimits, estimate_tokens, reprompt};
+pub use reprompt::{
+    Reprompt, RepromptLimits, continuation, estimate_message_tokens, estimate_tokens, reprompt,
+};
 pub use schema::{SchemaError, VIOLATIONS_MAX};
 pub use strict::DEPTH_MAX;

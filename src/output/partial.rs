@@ -82,7 +82,17 @@ pub fn accept_partial(
     if !absent.is_empty() {
         return Err(PartialRefused::MandatoryMissing { paths: absent });
     }
-    if is_hollow(&salvage.value) && !is_hollow(source) {
+    let from_the_model = match &salvage.value {
+        Value::Object(map) => {
+            map.keys().any(|name| !salvage.filled.contains(&format!("/{}", escaped(name))))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            !is_hollow(&salvage.value)
+        }
+    };
+    // An empty list or object may be the answer; what only defaults are in is not the model's.
+    let empty_as_meant = complete && is_hollow(source) && salvage.filled.is_empty();
+    if !(from_the_model || empty_as_meant) {
         return Err(PartialRefused::NothingHolds);
     }
     Ok(Partial { value: salvage.value, warnings: salvage.warnings, complete })
@@ -269,6 +279,24 @@ mod tests {
         };
         let refused = partial(r#"{"name": "Ida"}"#, &terms).unwrap_err();
         assert_eq!(refused, PartialRefused::MandatoryMissing { paths: vec!["/age".into()] });
+    }
+
+    #[test]
+    fn defaults_alone_are_no_part() {
+        let terms = PartialTerms {
+            defaults: Map::from_iter([
+                ("age".to_owned(), json!(0)),
+                ("name".to_owned(), json!("nobody")),
+            ]),
+            mandatory: Vec::new(),
+        };
+        for text in ["{}", r#"{"age": "many"}"#, r#"{"odd": 1}"#] {
+            assert_eq!(partial(text, &terms), Err(PartialRefused::NothingHolds), "{text}");
+        }
+        assert_eq!(
+            partial(r#"{"tags": []}"#, &terms).unwrap().value,
+            json!({"tags": [], "name": "nobody", "age": 0, "level": "a"})
+        );
     }
 
     #[test]

@@ -63,6 +63,38 @@ pub(super) fn answer(text: &str) -> Answer<'_> {
     Answer { text: &text[at..], offset: at, stripped: at > 0, unfinished }
 }
 
+/// Takes off the reasoning before an answer in free text. Far more careful than [`answer`]: there is
+/// no schema to tell what the answer is, and a text may well speak of tags. Only a pair of tags at
+/// the very beginning goes, or what stands before a lone closing tag on a line of its own (the
+/// opening one was part of the prompt), and only tags that nobody writes as an answer.
+pub(super) fn before_text(text: &str) -> Answer<'_> {
+    const WORDS: [&str; 4] = ["think", "thinking", "thought", "reasoning"];
+    let whole = Answer { text, offset: 0, stripped: false, unfinished: false };
+    let begin = text.len() - text.trim_start_matches(is_blank).len();
+    let after = |at: usize| {
+        let at = text.len() - text[at..].trim_start_matches(is_blank).len();
+        Answer { text: &text[at..], offset: at, stripped: true, unfinished: false }
+    };
+    for word in WORDS {
+        let (opening, closing) = (format!("<{word}>"), format!("</{word}>"));
+        let closed = text.find(&closing);
+        if text[begin..].starts_with(&opening) {
+            return match closed {
+                Some(at) => after(at + closing.len()),
+                None => Answer { unfinished: true, ..after(text.len()) },
+            };
+        }
+        if let Some(at) = closed
+            && !text[..at].contains(&opening)
+            && (at == 0 || text[..at].ends_with('\n'))
+            && text[at + closing.len()..].starts_with('\n')
+        {
+            return after(at + closing.len());
+        }
+    }
+    whole
+}
+
 /// The channel of the final message, with its markers or with what a server leaves of them.
 fn final_channel(text: &str) -> Option<usize> {
     if let Some(at) = text.rfind(FINAL_CHANNEL) {
@@ -227,6 +259,27 @@ mod tests {
             "{}",
         );
         check("analysisWe say {}? No.assistantfinal{\"a\": 1}", "{\"a\": 1}");
+    }
+
+    #[test]
+    fn text_loses_only_what_is_surely_reasoning() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(before_text(text).text, expected, "{text}");
+        };
+        check("<think>\nHm, 4?\n</think>\n\nFour.", "Four.");
+        check("Hm, 4?\n</think>\n\nFour.", "Four.");
+        check(" <reasoning>x</reasoning> Four. ", "Four. ");
+        check("<think>Hm, 4", "");
+        check("<think>x</think>", "");
+        for same in [
+            "Four.",
+            "The tag </think> ends reasoning.",
+            "Write <think> before it.\nThen\n</think>\nfollows.",
+            "<plan>one, two</plan>",
+            "<thinker>Rodin</thinker>",
+        ] {
+            check(same, same);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! Failures of the infrastructure say nothing about the output and never lead here.
 
 use super::contract::Contract;
-use crate::exchange::{Message, Payload, Role};
+use crate::exchange::{Message, Part, Payload, Role};
 use crate::failure::{FailureCause, FailureDomain, Violation};
 
 /// Bounds of a re-ask.
@@ -75,6 +75,31 @@ pub fn reprompt(
             return None;
         }
     }
+}
+
+/// Asks for the rest of an answer that was cut: what goes behind the step's own messages. All of
+/// what came is shown, or the model could not go on from it.
+pub fn continuation(said: &Payload) -> Vec<Message> {
+    vec![
+        Message::text(Role::Assistant, said.clone()),
+        Message::text(
+            Role::User,
+            "Your answer was cut off. Go on exactly where it stopped, in the middle of a word if \
+             need be. Write only the rest: repeat nothing, explain nothing, add no code fence.",
+        ),
+    ]
+}
+
+/// A careful estimate of the tokens in messages; an image counts as much as a large one costs.
+pub fn estimate_message_tokens(messages: &[Message]) -> u64 {
+    const IMAGE_TOKENS: u64 = 1500;
+    let parts = messages.iter().flat_map(|message| &message.parts);
+    parts
+        .map(|part| match part {
+            Part::Text(text) => estimate_tokens(text.expose()),
+            Part::ImageUrl(_) | Part::ImageData { .. } => IMAGE_TOKENS,
+        })
+        .sum()
 }
 
 /// A careful estimate of the tokens in a text, without the model's tokenizer: English takes about
@@ -201,7 +226,6 @@ fn shortened(text: &str, chars_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::Part;
     use crate::output::ContractOptions;
 
     fn ask(
