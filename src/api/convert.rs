@@ -8,9 +8,10 @@ use crate::engine::events::{RunEvent, RunEventKind};
 use crate::exchange::Usage;
 use crate::failure::{Failure, FailureDomain};
 use crate::journal::{
-    AttemptRecord, DecisionRecord, DegradedBy, OutputBody, OutputVerdict, RunRecord, RunState,
-    Spend, StepOutput, StepReport,
+    AttemptRecord, DecisionRecord, DegradedBy, OutputBody, OutputChange, OutputVerdict, RunRecord,
+    RunState, Spend, StepOutput, StepReport,
 };
+use crate::output::Verdict;
 use crate::policy::Action;
 
 pub(super) fn timestamp(time: SystemTime) -> prost_types::Timestamp {
@@ -185,7 +186,37 @@ fn attempt(record: &AttemptRecord) -> pb::Attempt {
         called: record.called,
         response_id: record.response_id.clone().unwrap_or_default(),
         response_model: record.response_model.clone().unwrap_or_default(),
+        check: record.check.as_ref().map(|check| pb::OutputCheck {
+            verdict: match check.verdict {
+                Verdict::Clean => pb::OutputVerdict::Clean,
+                Verdict::Repaired => pb::OutputVerdict::Repaired,
+                Verdict::Lossy => pb::OutputVerdict::Lossy,
+                Verdict::Failed => pb::OutputVerdict::Failed,
+            }
+            .into(),
+            changes: changes(&check.changes),
+        }),
+        further: record
+            .further
+            .iter()
+            .map(|finding| pb::Finding {
+                failure: Some(failure(&finding.failure)),
+                decision: finding.decision.as_ref().map(decision),
+            })
+            .collect(),
+        verifications: record.verifications.iter().map(|report| step(report, true)).collect(),
     }
+}
+
+fn changes(changes: &[OutputChange]) -> Vec<pb::OutputChange> {
+    changes
+        .iter()
+        .map(|change| pb::OutputChange {
+            kind: change.kind.to_owned(),
+            place: change.place.clone(),
+            lossy: change.lossy,
+        })
+        .collect()
 }
 
 pub(super) fn output(output: &StepOutput) -> pb::Output {
@@ -211,17 +242,9 @@ pub(super) fn output(output: &StepOutput) -> pb::Output {
             OutputVerdict::Lossy => pb::OutputVerdict::Lossy,
         }
         .into(),
-        changes: output
-            .changes
-            .iter()
-            .map(|change| pb::OutputChange {
-                kind: change.kind.to_owned(),
-                place: change.place.clone(),
-                lossy: change.lossy,
-            })
-            .collect(),
+        changes: changes(&output.changes),
         warnings: output.warnings.iter().map(violation).collect(),
-        confidence: None,
+        confidence: output.confidence,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::engine::{CallName, Engine, RunRequest, Work, did_you_mean};
 use crate::pipeline::document::{
     RawAskProvider, RawConfidence, RawContent, RawImageData, RawJson, RawMessage, RawOutput,
     RawPart, RawPrompt, RawRule, RawRuleSeverity, RawSampling, RawStep, RawText, RawTool,
+    RawVerifier,
 };
 use crate::pipeline::{self, compile_step};
 use crate::telemetry::trace::TraceContext;
@@ -263,7 +264,7 @@ fn inline(engine: &Engine, spec: &pb::StepSpec, faults: &mut Faults) -> Option<A
     }
     let raw = raw_step(spec, faults)?;
     // Unknown targets are told by planning, which also resolves them.
-    let known = pipeline::Known { targets: None, policies: None, output_checks: false };
+    let known = pipeline::Known { targets: None, policies: None };
     let step = match compile_step(&raw, &known) {
         Ok(step) => step,
         Err(problems) => {
@@ -324,6 +325,7 @@ fn raw_step(spec: &pb::StepSpec, faults: &mut Faults) -> Option<RawStep> {
         seed: sampling.seed,
     });
     let output = spec.output.clone().unwrap_or_default();
+    let verifier = spec.verifier.as_deref().and_then(|verifier| raw_verifier(verifier, faults));
     let attempt_timeout = spec.attempt_timeout.and_then(|timeout| {
         let timeout = Duration::try_from(timeout).ok().filter(|timeout| !timeout.is_zero());
         if timeout.is_none() {
@@ -360,6 +362,8 @@ fn raw_step(spec: &pb::StepSpec, faults: &mut Faults) -> Option<RawStep> {
             faults,
         ),
         attempt_timeout,
+        mandatory: spec.mandatory.clone(),
+        verifier,
         max_attempts: Some(spec.max_attempts).filter(|most| *most > 0),
         max_cost_usd: Some(spec.max_cost_usd).filter(|most| *most > 0.0),
         extra: match object(&spec.extra_json, "inline.extra_json", faults) {
@@ -369,6 +373,23 @@ fn raw_step(spec: &pb::StepSpec, faults: &mut Faults) -> Option<RawStep> {
         ..RawStep::default()
     };
     (faults.0.len() == before).then_some(step)
+}
+
+/// Nested no deeper than messages may be; whether a verifier may stand here is for compiling to say.
+fn raw_verifier(verifier: &pb::StepVerifier, faults: &mut Faults) -> Option<Box<RawVerifier>> {
+    let Some(spec) = verifier.step.as_deref() else {
+        faults.add("inline.verifier.step", "is not set");
+        return None;
+    };
+    let mut own = Faults::default();
+    let step = raw_step(spec, &mut own);
+    for fault in own.0 {
+        faults.add(fault.field.replacen("inline", "inline.verifier.step", 1), fault.description);
+    }
+    // Alone, a step says that it needs no other; a judging step has no say in that.
+    let name = if spec.name.is_empty() { "verifier" } else { &spec.name };
+    let step = RawStep { needs: None, name: name.to_owned(), ..step? };
+    Some(Box::new(RawVerifier { step, accept: verifier.accept.clone() }))
 }
 
 fn some(text: &str) -> Option<String> {

@@ -6,6 +6,7 @@
 mod check;
 pub mod connection;
 mod explain;
+mod json;
 mod live;
 mod run;
 mod serve;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tonic::{Request, Status};
 
 use super::connection::CallerArgs;
 use super::live::Live;
-use super::{ConfigArgs, Exit, show};
+use super::{ConfigArgs, Exit, json, show};
 use crate::api::client::{self, PipelineClient};
 use crate::api::pb;
 use crate::api::pb::run_event::Event;
@@ -177,7 +177,7 @@ async fn call(args: &RunArgs, client: PipelineClient, input: &str) -> anyhow::Re
         Err(status) => {
             let refusal = client::refusal(&status);
             if args.json {
-                println!("{}", serde_json::to_string_pretty(&refusal_json(&refusal))?);
+                println!("{}", serde_json::to_string_pretty(&json::refusal(&refusal))?);
             }
             eprint!("{}", show::refusal(&refusal));
             let wrong = refusal.failure.is_none() && !refusal.faults.is_empty()
@@ -250,7 +250,7 @@ fn ended(run: &pb::Run) -> Ended {
     );
     Ended {
         output: pretty(&output),
-        whole: run_json(run, &output),
+        whole: json::run(run, &output),
         summary,
         degraded: run.state() == pb::RunState::Degraded,
     }
@@ -299,11 +299,11 @@ async fn run_step(
     };
     Ok(Ok(Ended {
         output: pretty(&value),
-        whole: json!({
+        whole: serde_json::json!({
             "run_id": response.run_id,
             "degraded": response.degraded,
             "output": value,
-            "step": step_json(&result),
+            "step": json::step(&result),
             "trace_id": response.trace_id,
         }),
         summary: format!(
@@ -318,7 +318,9 @@ async fn run_step(
 
 fn calls(step: &pb::StepResult) -> u32 {
     let own = step.attempts.iter().filter(|attempt| attempt.called).count();
-    u32::try_from(own).unwrap_or(u32::MAX) + step.elements.iter().map(calls).sum::<u32>()
+    let verifications = step.attempts.iter().flat_map(|attempt| &attempt.verifications);
+    let others = step.elements.iter().chain(verifications);
+    others.map(calls).fold(u32::try_from(own).unwrap_or(u32::MAX), u32::saturating_add)
 }
 
 fn pretty(value: &Value) -> String {
@@ -326,80 +328,4 @@ fn pretty(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => serde_json::to_string_pretty(other).unwrap_or_else(|_| other.to_string()),
     }
-}
-
-fn run_json(run: &pb::Run, output: &Value) -> Value {
-    let policy = run.policy.clone().unwrap_or_default();
-    json!({
-        "run_id": run.run_id,
-        "pipeline": run.pipeline,
-        "pipeline_version": run.pipeline_version,
-        "policy": { "name": policy.name, "version": policy.version },
-        "state": show::state(run.state()),
-        "output": output,
-        "steps": run.steps.iter().map(step_json).collect::<Vec<_>>(),
-        "usage": run.usage.as_ref().map(usage_json),
-        "wasted": run.wasted.as_ref().map(usage_json),
-        "trace_id": run.trace_id,
-    })
-}
-
-fn step_json(step: &pb::StepResult) -> Value {
-    let output = step.output.as_ref().map(|output| {
-        json!({
-            "verdict": show::verdict(output.verdict()),
-            "changes": output.changes.iter().map(|c| c.kind.as_str()).collect::<Vec<_>>(),
-        })
-    });
-    json!({
-        "step": step.step,
-        "element": step.element,
-        "state": show::state(step.state()),
-        "target": step.target,
-        "output": output,
-        "attempts": step.attempts.iter().map(attempt_json).collect::<Vec<_>>(),
-        "elements": step.elements.iter().map(step_json).collect::<Vec<_>>(),
-    })
-}
-
-fn attempt_json(attempt: &pb::Attempt) -> Value {
-    json!({
-        "number": attempt.number,
-        "target": attempt.target,
-        "called": attempt.called,
-        "domain": attempt.failure.as_ref().map(|failure| show::domain(failure.domain())),
-        "cause": attempt.failure.as_ref().map(|failure| failure.cause.as_str()),
-        "action": attempt.decision.as_ref().map(|decision| show::action(decision.action())),
-        "rule": attempt.decision.as_ref().map(|decision| decision.rule.as_str()),
-        "next_target": attempt.decision.as_ref().map(|decision| decision.next_target.as_str()),
-        "usage": attempt.usage.as_ref().map(usage_json),
-    })
-}
-
-fn usage_json(usage: &pb::Usage) -> Value {
-    json!({
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost_usd": usage.cost_usd,
-    })
-}
-
-fn refusal_json(refusal: &client::Refusal) -> Value {
-    json!({
-        "code": format!("{:?}", refusal.code),
-        "message": refusal.message,
-        "reason": refusal.reason,
-        "run_id": refusal.run_id,
-        "domain": refusal.failure.as_ref().map(|failure| show::domain(failure.domain())),
-        "cause": refusal.failure.as_ref().map(|failure| failure.cause.as_str()),
-        "step": refusal.failure.as_ref().map(|failure| failure.step.as_str()),
-        "calls": refusal.failure.as_ref().map(|failure| failure.attempts),
-        "action": refusal.failure.as_ref().map(|failure| show::action(failure.action())),
-        "faults": refusal
-            .faults
-            .iter()
-            .map(|(field, description)| json!({ "field": field, "description": description }))
-            .collect::<Vec<_>>(),
-        "retry_after_seconds": refusal.retry_after.map(|after| after.as_secs_f64()),
-    })
 }

@@ -8,11 +8,18 @@ use crate::api::pb;
 
 /// `infrastructure/rate_limited → retry_with_backoff after 1.1s`
 pub(super) fn attempt(attempt: &pb::Attempt) -> String {
-    let mut line = String::new();
-    if let Some(failure) = &attempt.failure {
-        line.push_str(&cause(failure));
+    let mut line = finding(attempt.failure.as_ref(), attempt.decision.as_ref());
+    for further in &attempt.further {
+        let _ =
+            write!(line, ", then {}", finding(further.failure.as_ref(), further.decision.as_ref()));
     }
-    if let Some(decision) = &attempt.decision {
+    line
+}
+
+/// A failure with what was decided about it.
+fn finding(failure: Option<&pb::Failure>, decision: Option<&pb::Decision>) -> String {
+    let mut line = failure.map(cause).unwrap_or_default();
+    if let Some(decision) = decision {
         let _ = write!(line, " → {}", action(decision.action()));
         if let Some(wait) = decision.wait {
             let _ = write!(line, " after {}", seconds(wait));
@@ -61,6 +68,16 @@ pub(super) fn verdict(verdict: pb::OutputVerdict) -> String {
     verdict.as_str_name().trim_start_matches("OUTPUT_VERDICT_").to_ascii_lowercase()
 }
 
+/// Where a degraded output came from.
+pub(super) fn degraded(source: pb::DegradedSource) -> Option<&'static str> {
+    match source {
+        pb::DegradedSource::Unspecified => None,
+        pb::DegradedSource::Cache => Some("cache"),
+        pb::DegradedSource::Template => Some("template"),
+        pb::DegradedSource::Partial => Some("partial"),
+    }
+}
+
 pub(super) fn seconds(duration: prost_types::Duration) -> String {
     let duration = Duration::try_from(duration).unwrap_or_default();
     if duration < Duration::from_secs(1) {
@@ -83,17 +100,13 @@ pub(super) fn usage(usage: &pb::Usage) -> String {
 pub(super) fn step(result: &pb::StepResult) -> String {
     let mut text = state(result.state());
     if let Some(output) = &result.output
-        && output.verdict() == pb::OutputVerdict::Repaired
+        && matches!(output.verdict(), pb::OutputVerdict::Repaired | pb::OutputVerdict::Lossy)
     {
         let changes: Vec<&str> = output.changes.iter().map(|c| c.kind.as_str()).collect();
         let _ = write!(text, ", {} ({})", verdict(output.verdict()), changes.join(", "));
     }
-    match result.degraded() {
-        pb::DegradedSource::Unspecified => {}
-        source => {
-            let name = source.as_str_name().trim_start_matches("DEGRADED_SOURCE_");
-            let _ = write!(text, " by {}", name.to_ascii_lowercase());
-        }
+    if let Some(source) = degraded(result.degraded()) {
+        let _ = write!(text, " by {source}");
     }
     if !result.target.is_empty() {
         let _ = write!(text, " by {}", result.target);
@@ -104,6 +117,10 @@ pub(super) fn step(result: &pb::StepResult) -> String {
     }
     if let Some(duration) = result.duration {
         let _ = write!(text, " in {}", seconds(duration));
+    }
+    for warning in result.output.iter().flat_map(|output| &output.warnings) {
+        let path = if warning.path.is_empty() { "(whole)" } else { &warning.path };
+        let _ = write!(text, "\n    warning at {path}: {}", warning.message);
     }
     text
 }

@@ -15,21 +15,9 @@ use crate::engine::plan::PlannedPipeline;
 use crate::engine::targets::Targets;
 use crate::journal::PolicyRef;
 use crate::pipeline;
-use crate::policy::{self, Action};
+use crate::policy;
 
 pub use files::{Found, LoadError, folder};
-
-/// Actions that the engine carries out. A policy naming another is refused.
-pub const CARRIED_OUT: &[Action] = &[
-    Action::RetryWithBackoff,
-    Action::RepairOutput,
-    Action::FallbackToTarget,
-    Action::FallbackToCache,
-    Action::FallbackToTemplate,
-    Action::AlertAndDegrade,
-    Action::RejectAndFix,
-    Action::AlertAndHalt,
-];
 
 /// A document with where it came from.
 #[derive(Debug, Clone)]
@@ -98,7 +86,7 @@ impl Documents {
 
     fn policy(&self, source: &Source) -> Result<(PolicyVersion, Problems), Problems> {
         let document = parse(source)?;
-        let known = policy::Known { targets: Some(&self.target_names), carried_out: CARRIED_OUT };
+        let known = policy::Known { targets: Some(&self.target_names) };
         let (policy, warnings) = policy::compile(&document, &known)?;
         let version = PolicyVersion {
             reference: PolicyRef { name: source.name.as_str().into(), version: 1 },
@@ -117,11 +105,7 @@ impl Documents {
         let targets: Vec<&str> = self.target_names.iter().map(String::as_str).collect();
         let policies: Option<Vec<&str>> =
             policies.map(|names| names.iter().map(String::as_str).collect());
-        let known = pipeline::Known {
-            targets: Some(&targets),
-            policies: policies.as_deref(),
-            output_checks: false,
-        };
+        let known = pipeline::Known { targets: Some(&targets), policies: policies.as_deref() };
         let (mut pipeline, warnings) = pipeline::compile(&document, &known)?;
         pipeline.name = source.name.as_str().into();
         let planned =

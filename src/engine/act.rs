@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::{self, Unusable};
+use super::checks::{self, Candidate, Unusable};
+use super::reask::Reask;
 use super::step::{Walk, degraded_by, fixed_output, record_of};
 use crate::failure::Failure;
-use crate::journal::{DecisionRecord, DegradedBy, OutputVerdict};
-use crate::output;
+use crate::journal::DecisionRecord;
 use crate::policy::{Decision, DegradeSource, Verdict};
 
 /// What comes after a decision.
@@ -19,6 +19,8 @@ pub(super) enum Next {
         /// The wait.
         after: Duration,
     },
+    /// An output, to be judged before it is the step's.
+    Judge(Box<Candidate>),
     /// The step is over.
     Done,
 }
@@ -34,9 +36,15 @@ pub(super) fn carry_out(
     let next = match decision.verdict {
         Verdict::Retry { after } => Next::Call { after },
         Verdict::Fallback { target } => fall_back(walk, &target, unusable.failure),
-        Verdict::Repair { .. } => repair(walk, unusable),
-        // Not among `control::CARRIED_OUT`: no policy that names them is let in.
-        Verdict::Reprompt { .. } | Verdict::AcceptPartial { .. } => done(walk, unusable.failure),
+        Verdict::Repair { .. } => match checks::repaired(walk.cx, unusable) {
+            Ok(candidate) => Next::Judge(Box::new(candidate)),
+            Err(failure) => done(walk, failure),
+        },
+        Verdict::Reprompt { max_output_tokens, continue_cut } => {
+            walk.ask_again(unusable, max_output_tokens, continue_cut);
+            Next::Call { after: Duration::ZERO }
+        }
+        Verdict::AcceptPartial { .. } => take_part(walk, unusable),
         Verdict::Cache { .. } => degrade(walk, Some(DegradeSource::Cache), None, unusable),
         Verdict::Template { template } => {
             degrade(walk, Some(DegradeSource::Template), template, unusable)
@@ -71,6 +79,7 @@ fn fall_back(walk: &mut Walk<'_, '_>, name: &str, failure: Failure) -> Next {
     match walk.cx.engine.targets().get(name) {
         Some(target) => {
             walk.target = target.clone();
+            walk.reask = Reask::default();
             Next::Call { after: Duration::ZERO }
         }
         // `decide` chooses among the targets that it was given, which all exist.
@@ -78,25 +87,12 @@ fn fall_back(walk: &mut Walk<'_, '_>, name: &str, failure: Failure) -> Next {
     }
 }
 
-/// Takes the output that deterministic repair gave.
-fn repair(walk: &mut Walk<'_, '_>, unusable: Unusable) -> Next {
-    let Unusable { failure, offer, said, .. } = unusable;
-    let wants_json = walk.cx.planned.contract.wants_json();
-    match offer {
-        Some(checked) if checked.value.is_some() => {
-            let lossy = checked.verdict == output::Verdict::Lossy;
-            let verdict = if lossy { OutputVerdict::Lossy } else { OutputVerdict::Repaired };
-            let output =
-                attempt::into_output(said.unwrap_or_default(), checked, verdict, wants_json);
-            if lossy {
-                walk.degrade(output, DegradedBy::Partial);
-                walk.report.target = Some(walk.target.name.clone());
-            } else {
-                walk.succeed(output);
-            }
-            Next::Done
-        }
-        Some(_) | None => done(walk, failure),
+/// Takes a part of the output in hand, if it passes what is still to be asked of it.
+fn take_part(walk: &mut Walk<'_, '_>, unusable: Unusable) -> Next {
+    match unusable.part {
+        Some(part) => Next::Judge(Box::new(part)),
+        // Offered to `decide` only where there is one.
+        None => done(walk, unusable.failure),
     }
 }
 
@@ -130,7 +126,6 @@ fn degrade(
                 None => done(walk, unusable.failure),
             }
         }
-        // Never offered: see `Walk::decide`.
-        DegradeSource::Partial => done(walk, unusable.failure),
+        DegradeSource::Partial => take_part(walk, unusable),
     }
 }

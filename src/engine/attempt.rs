@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::plan::PlannedStep;
+use super::checks::{self, Candidate, Unusable};
+use super::reask::{self, Reask};
 use super::step::StepContext;
 use super::targets::Target;
-use crate::exchange::{FinishReason, Message, ModelReply, ModelRequest, Outcome};
+use crate::exchange::{FinishReason, Message, ModelReply, ModelRequest, Outcome, ResponseFormat};
 use crate::failure::{Failure, FailureCause};
-use crate::journal::{AttemptRecord, OutputBody, OutputChange, OutputVerdict, StepOutput};
-use crate::output::{self, Checked, Verdict};
+use crate::journal::AttemptRecord;
 use crate::provider::DecodeContext;
 use crate::provider::transport::Call;
 use crate::telemetry::trace;
@@ -21,25 +21,7 @@ pub struct Attempted {
     /// What happened, for the record.
     pub record: AttemptRecord,
     /// The output, or what is wrong with it.
-    pub result: Result<StepOutput, Box<Unusable>>,
-}
-
-/// An attempt that gave no usable output as it stands.
-pub struct Unusable {
-    /// Why.
-    pub failure: Failure,
-    /// What deterministic repair makes of the output, where there is one.
-    pub offer: Option<Checked>,
-    /// The model's text, to be shown to it again.
-    pub said: Option<String>,
-    /// True when the caller's deadline ended the attempt, not a limit of ours.
-    pub ended_by_caller: bool,
-}
-
-impl From<Failure> for Unusable {
-    fn from(failure: Failure) -> Self {
-        Self { failure, offer: None, said: None, ended_by_caller: false }
-    }
+    pub result: Result<Candidate, Box<Unusable>>,
 }
 
 /// Makes one attempt on `target`, ending at `deadline` at the latest.
@@ -47,6 +29,7 @@ pub async fn make(
     cx: &StepContext<'_>,
     target: &Arc<Target>,
     messages: &[Message],
+    asked: &Reask,
     number: u32,
     deadline: Instant,
 ) -> Attempted {
@@ -65,8 +48,12 @@ pub async fn make(
         finish: None,
         failure: None,
         decision: None,
+        check: None,
+        further: Vec::new(),
+        verifications: Vec::new(),
+        useful: false,
     };
-    let result = go(cx, target, messages, deadline, &mut record).await;
+    let result = go(cx, target, messages, asked, deadline, &mut record).await;
     record.duration = began.elapsed();
     if let Err(unusable) = &result {
         if record.called && !unusable.ended_by_caller {
@@ -87,11 +74,12 @@ async fn go(
     cx: &StepContext<'_>,
     target: &Arc<Target>,
     messages: &[Message],
+    asked: &Reask,
     deadline: Instant,
     record: &mut AttemptRecord,
-) -> Result<StepOutput, Box<Unusable>> {
+) -> Result<Candidate, Box<Unusable>> {
     let planned = cx.planned;
-    let request = request(planned, target, messages);
+    let request = request(cx, target, messages, asked);
     let body = target.dialect.encode(&request).map_err(|error| {
         refused(Failure::new(FailureCause::UnsupportedParameter, error.to_string()))
     })?;
@@ -109,28 +97,37 @@ async fn go(
         })
         .await;
     drop(ticket);
-    let reply = judge(target, outcome).map_err(|failure| {
-        let timed_out =
-            failure.cause == FailureCause::RequestTimeout && failure.evidence.status.is_none();
-        let ended_by_caller = timed_out && deadline <= own_deadline;
-        let failure =
-            if ended_by_caller { failure.with_detail("caller_deadline") } else { failure };
-        Box::new(Unusable { ended_by_caller, ..failure.into() })
-    })?;
-    record.usage = reply.usage;
-    record.finish = Some(finish_name(&reply.finish));
-    record.response_id.clone_from(&reply.response_id);
-    record.response_model.clone_from(&reply.model);
-    check(planned, reply)
+    let checked = match judge(target, outcome) {
+        Ok(reply) => {
+            record.usage = reply.usage;
+            record.finish = Some(finish_name(&reply.finish));
+            record.response_id.clone_from(&reply.response_id);
+            record.response_model.clone_from(&reply.model);
+            checks::reply(cx, reply, asked).await
+        }
+        Err(failure) => {
+            let timed_out =
+                failure.cause == FailureCause::RequestTimeout && failure.evidence.status.is_none();
+            if timed_out && deadline <= own_deadline {
+                let failure = failure.with_detail("caller_deadline");
+                return Err(Box::new(Unusable { ended_by_caller: true, ..failure.into() }));
+            }
+            checks::failed(cx, failure, asked).await
+        }
+    };
+    record.check = checked.record;
+    checked.result
 }
 
-fn request(planned: &PlannedStep, target: &Target, messages: &[Message]) -> ModelRequest {
-    let step = &planned.step;
+fn request(
+    cx: &StepContext<'_>,
+    target: &Target,
+    messages: &[Message],
+    asked: &Reask,
+) -> ModelRequest {
+    let (planned, step) = (cx.planned, &cx.planned.step);
     let mut sampling = step.sampling.clone();
-    if let Some(most) = target.max_output_tokens {
-        sampling.max_output_tokens =
-            Some(sampling.max_output_tokens.map_or(most, |asked| asked.min(most)));
-    }
+    sampling.max_output_tokens = asked.max_output_tokens.or_else(|| reask::limit(cx, target));
     let mut extra = target.extra.clone();
     for (key, value) in &step.extra {
         extra.insert(key.clone(), value.clone());
@@ -141,7 +138,11 @@ fn request(planned: &PlannedStep, target: &Target, messages: &[Message]) -> Mode
         tools: step.tools.clone(),
         tool_choice: step.tool_choice.clone(),
         sampling,
-        response_format: planned.response_format.clone(),
+        response_format: match asked.continues {
+            None => planned.response_format.clone(),
+            // A provider that enforces a form would make the model begin anew.
+            Some(_) => ResponseFormat::Text,
+        },
         extra,
         stream: false,
     }
@@ -163,69 +164,4 @@ fn finish_name(finish: &FinishReason) -> &'static str {
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::Unknown(_) => "unknown",
     }
-}
-
-/// Holds a reply against the step's contract. A tool call is an output of its own; the contract is
-/// for text.
-fn check(planned: &PlannedStep, reply: ModelReply) -> Result<StepOutput, Box<Unusable>> {
-    if !reply.tool_calls.is_empty() {
-        return Ok(StepOutput {
-            body: OutputBody::Text(reply.text),
-            tool_calls: reply.tool_calls,
-            verdict: OutputVerdict::Clean,
-            changes: Vec::new(),
-            warnings: Vec::new(),
-        });
-    }
-    let text = reply.text.into_inner();
-    let wants_json = planned.contract.wants_json();
-    let checked = output::check(&text, false, &planned.contract);
-    match checked.verdict {
-        Verdict::Clean => Ok(into_output(text, checked, OutputVerdict::Clean, wants_json)),
-        Verdict::Repaired | Verdict::Lossy | Verdict::Failed => Err(Box::new(Unusable {
-            failure: failure_of(&checked),
-            offer: Some(checked),
-            said: Some(text),
-            ended_by_caller: false,
-        })),
-    }
-}
-
-/// The failure that a checked output is when nothing is repaired.
-fn failure_of(checked: &Checked) -> Failure {
-    let cause = checked.cause.unwrap_or(FailureCause::MalformedJson);
-    let mut failure = Failure::new(cause, cause.summary().trim_end_matches('.').to_lowercase());
-    failure.violations.clone_from(&checked.violations);
-    failure
-}
-
-/// The output that a check gives, in the given verdict.
-pub fn into_output(
-    text: String,
-    checked: Checked,
-    verdict: OutputVerdict,
-    wants_json: bool,
-) -> StepOutput {
-    let changes = checked
-        .changes
-        .listed()
-        .iter()
-        .map(|change| OutputChange {
-            kind: change.kind.name(),
-            place: change.place.to_string(),
-            lossy: change.kind.is_lossy(),
-        })
-        .collect();
-    let body = match checked.value {
-        Some(value) if wants_json => {
-            let text = match verdict {
-                // The model's own spelling is kept where nothing had to change.
-                OutputVerdict::Clean => text,
-                OutputVerdict::Repaired | OutputVerdict::Lossy => value.to_string(),
-            };
-            OutputBody::Json { text: text.into(), value: Arc::new(value) }
-        }
-        Some(_) | None => OutputBody::Text(text.into()),
-    };
-    StepOutput { body, tool_calls: Vec::new(), verdict, changes, warnings: Vec::new() }
 }

@@ -140,16 +140,10 @@ impl OutputCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{OutputBody, OutputVerdict};
+    use crate::journal::OutputBody;
 
     fn output(text: &str) -> StepOutput {
-        StepOutput {
-            body: OutputBody::Text(text.into()),
-            tool_calls: Vec::new(),
-            verdict: OutputVerdict::Clean,
-            changes: Vec::new(),
-            warnings: Vec::new(),
-        }
+        StepOutput::plain(OutputBody::Text(text.into()))
     }
 
     fn key(n: u32) -> CacheKey {

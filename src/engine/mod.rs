@@ -9,13 +9,17 @@ pub mod active_policy;
 pub mod alerts;
 pub mod attempt;
 pub mod cache;
+pub mod checks;
 pub mod events;
 pub mod gates;
 pub mod plan;
+pub mod reask;
 pub mod run;
+mod settle;
 pub mod step;
 mod submit;
 pub mod targets;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,6 +130,11 @@ impl Engine {
     /// Runs that were journaled.
     pub fn runs(&self) -> &Runs {
         &self.inner.runs
+    }
+
+    /// Owner of work that is not a future's.
+    pub fn tasks(&self) -> &Tasks {
+        &self.inner.settings.tasks
     }
 
     /// Plans of inline steps.

@@ -22,6 +22,8 @@ pub struct PlannedStep {
     pub contract: Contract,
     /// How the provider is asked to write the answer.
     pub response_format: ResponseFormat,
+    /// The verifier's step, where there is one.
+    pub verifier: Option<Box<PlannedStep>>,
     /// Digest of the step as written, for cache keys.
     pub digest: Vec<u8>,
 }
@@ -83,7 +85,11 @@ impl PlannedStep {
         let contract = contract(&step).map_err(PlanError::Contract)?;
         let response_format = step.response_format();
         let digest = format!("{scope}\u{0}{}", step.digest()).into_bytes();
-        Ok(Self { step, targets: resolved, contract, response_format, digest })
+        let verifier = match &step.verifier {
+            Some(verifier) => Some(Self::new(verifier.step.clone(), targets, scope)?.into()),
+            None => None,
+        };
+        Ok(Self { step, targets: resolved, contract, response_format, verifier, digest })
     }
 }
 

@@ -14,7 +14,7 @@ use super::events::RunEventKind;
 use super::plan::PlannedStep;
 use super::step::{self, RunContext, StepContext};
 use crate::failure::{Failure, FailureCause};
-use crate::journal::{OutputBody, OutputVerdict, RunState, StepOutput, StepReport};
+use crate::journal::{OutputBody, RunState, StepOutput, StepReport};
 use crate::pipeline::{ForEach, OnElementFailure, Pipeline, Scope, StepView};
 use crate::telemetry::trace::new_span_id;
 
@@ -102,6 +102,7 @@ fn context<'a>(
         planned,
         scope,
         element,
+        until: inputs.run.answer_by,
     }
 }
 
@@ -278,11 +279,6 @@ fn settle_elements(report: &mut StepReport, on_failure: OnElementFailure) {
     let array = Value::Array(report.elements.iter().map(value).collect());
     let less = report.elements.iter().any(|e| e.state != RunState::Succeeded);
     report.state = if less { RunState::Degraded } else { RunState::Succeeded };
-    report.output = Some(StepOutput {
-        body: OutputBody::Json { text: array.to_string().into(), value: Arc::new(array) },
-        tool_calls: Vec::new(),
-        verdict: OutputVerdict::Clean,
-        changes: Vec::new(),
-        warnings: Vec::new(),
-    });
+    let body = OutputBody::Json { text: array.to_string().into(), value: Arc::new(array) };
+    report.output = Some(StepOutput::plain(body));
 }

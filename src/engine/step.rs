@@ -14,19 +14,20 @@ use super::Engine;
 use super::act::{self, Next};
 use super::active_policy::PolicyVersion;
 use super::alerts::AlertSite;
-use super::attempt::{self, Unusable};
+use super::attempt;
 use super::cache::CacheKey;
+use super::checks::{self, Unusable};
 use super::events::{Events, RunEventKind};
 use super::plan::PlannedStep;
+use super::reask::Reask;
 use super::targets::Target;
 use crate::exchange::Message;
 use crate::failure::Failure;
 use crate::journal::{DecisionRecord, DegradedBy, RunState, StepOutput, StepReport};
-use crate::output::ChangeKind;
 use crate::pipeline::Scope;
 use crate::policy::{
-    Conditions, Decision, DegradeSource, History, Moment, ReaskRoom, RepairOffer, Site,
-    TargetCondition, Verdict, decide,
+    Conditions, Decision, DegradeSource, History, Moment, RepairOffer, TargetCondition, Verdict,
+    decide,
 };
 use crate::telemetry::trace::{TraceContext, new_span_id};
 
@@ -73,6 +74,8 @@ pub struct StepContext<'a> {
     pub scope: Scope<'a>,
     /// Element of `for_each`.
     pub element: Option<usize>,
+    /// When the step must have ended, whatever its own limit is.
+    pub until: Instant,
 }
 
 /// A step under way.
@@ -82,8 +85,8 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) history: History,
     pub(super) target: Arc<Target>,
     pub(super) prompt: Vec<Message>,
-    /// The prompt of the next call: the step's own, or one that shows errors.
-    pub(super) next_messages: Option<Vec<Message>>,
+    /// How the next call differs from the step's own.
+    pub(super) reask: Reask,
     pub(super) cache_key: Option<CacheKey>,
     pub(super) until: Instant,
     began: Instant,
@@ -130,8 +133,8 @@ impl<'a, 'b> Walk<'a, 'b> {
         let mut report = StepReport::begun(step.name.clone(), cx.element, SystemTime::now());
         report.span_id = new_span_id();
         let until = match step.timeout {
-            Some(limit) => cx.run.answer_by.min(began + limit),
-            None => cx.run.answer_by,
+            Some(limit) => cx.until.min(began + limit),
+            None => cx.until,
         };
         Some(Self {
             cx,
@@ -139,7 +142,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             history: History::default(),
             target: cx.planned.targets.first()?.clone(),
             prompt: Vec::new(),
-            next_messages: None,
+            reask: Reask::default(),
             cache_key: None,
             until,
             began,
@@ -152,10 +155,10 @@ impl Walk<'_, '_> {
         loop {
             let number = u32::try_from(self.report.attempts.len()).unwrap_or(u32::MAX) + 1;
             let first = self.history.calls() == 0;
-            let messages = self.next_messages.take();
-            let messages = messages.as_deref().unwrap_or(&self.prompt);
             let target = self.target.clone();
-            let made = attempt::make(self.cx, &target, messages, number, self.until).await;
+            let messages = self.reask.messages.as_deref().unwrap_or(&self.prompt);
+            let made =
+                attempt::make(self.cx, &target, messages, &self.reask, number, self.until).await;
             let mut record = made.record;
             if record.called {
                 self.history.record_call(&target.name);
@@ -168,42 +171,19 @@ impl Walk<'_, '_> {
                     );
                 }
             }
-            match made.result {
-                Ok(output) => {
-                    self.report.attempts.push(record);
-                    self.succeed(output);
-                    return;
-                }
-                Err(unusable) => {
-                    let ended_by_caller = unusable.ended_by_caller;
-                    if !ended_by_caller {
-                        self.note(&unusable.failure);
-                    }
-                    let decision = self.decide(&unusable, number);
-                    let action = decision.verdict.action();
-                    self.history.record_decision(&decision, &target.name);
-                    let (next, decided) = act::carry_out(self, decision, *unusable);
-                    self.report.last_action = action.or(self.report.last_action);
-                    record.decision = Some(decided);
-                    self.cx.run.tell(|| RunEventKind::AttemptFailed {
-                        step: self.report.step.clone(),
-                        element: self.report.element,
-                        attempt: Box::new(record.clone()),
-                    });
-                    self.report.attempts.push(record);
-                    match next {
-                        Next::Call { after } => {
-                            if !after.is_zero() {
-                                tokio::time::sleep(after).await;
-                            }
-                        }
-                        Next::Done => {
-                            self.report.ended_by_caller =
-                                ended_by_caller && self.report.failure.is_some();
-                            return;
-                        }
-                    }
-                }
+            let again_after = self.settle(made.result, &mut record).await;
+            if record.failure.is_some() {
+                self.cx.run.tell(|| RunEventKind::AttemptFailed {
+                    step: self.report.step.clone(),
+                    element: self.report.element,
+                    attempt: Box::new(record.clone()),
+                });
+            }
+            self.report.attempts.push(record);
+            match again_after {
+                Some(wait) if wait.is_zero() => {}
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return,
             }
         }
     }
@@ -214,15 +194,17 @@ impl Walk<'_, '_> {
         let unusable = Unusable::from(failure);
         let decision = self.decide(&unusable, 0);
         self.report.last_action = decision.verdict.action();
-        let (next, decided) = act::carry_out(self, decision, unusable.clone_failure());
-        if let Next::Call { .. } = next {
-            // No policy can make a call out of a prompt that does not exist.
-            self.fail(unusable.failure);
+        let failure = unusable.failure.clone();
+        let (next, decided) = act::carry_out(self, decision, unusable);
+        match next {
+            // No policy can make a call, or an output, out of a prompt that does not exist.
+            Next::Call { .. } | Next::Judge(_) => self.fail(failure),
+            Next::Done => {}
         }
         self.report.decision = Some(decided);
     }
 
-    fn decide(&self, unusable: &Unusable, attempt: u32) -> Decision {
+    pub(super) fn decide(&self, unusable: &Unusable, attempt: u32) -> Decision {
         let now = Instant::now();
         let conditions = self.target_conditions(now);
         let conditions = Conditions {
@@ -232,20 +214,14 @@ impl Walk<'_, '_> {
             targets: &conditions,
             step_targets: self.cx.planned.targets.len(),
             reprompt_budget: true,
-            reask: ReaskRoom::default(),
-            verifier_failed: false,
+            reask: unusable.room,
+            verifier_failed: unusable.of_verifier,
             repair: unusable.offer.as_ref().and_then(repair_offer),
             cache_age: self.cache_stored().map(|stored| now.duration_since(stored)),
             step_template: self.cx.planned.step.template_output.is_some(),
-            partial: false,
+            partial: unusable.part.is_some(),
         };
-        let site = Site {
-            pipeline: Some(&*self.cx.run.pipeline).filter(|name| !name.is_empty()),
-            step: &self.cx.planned.step.name,
-            target: &self.target.name,
-            attempt,
-            labels: &self.cx.run.labels,
-        };
+        let site = self.site(attempt);
         let moment = Moment {
             remaining: self.until.saturating_duration_since(now),
             dice: rand::random::<f64>(),
@@ -262,7 +238,8 @@ impl Walk<'_, '_> {
         match (&decision.verdict, &unusable.offer) {
             (Verdict::Repair { .. }, _) | (_, None) => decision,
             (_, Some(offer)) => {
-                let lenient = policy.validation.strip_markdown_fences && only_a_fence(offer);
+                let lenient =
+                    policy.validation.strip_markdown_fences && checks::only_a_fence(offer);
                 if lenient { fence_stripped(decision) } else { decision }
             }
         }
@@ -293,12 +270,8 @@ impl Walk<'_, '_> {
             .collect()
     }
 
-    pub(super) fn cache_stored(&self) -> Option<Instant> {
-        self.cache_key.as_ref().and_then(|key| self.cx.engine.cache().stored_at(key))
-    }
-
     /// Counts a failure for alerts.
-    fn note(&mut self, failure: &Failure) {
+    pub(super) fn note(&mut self, failure: &Failure) {
         self.history.record_failure(&self.target.name, failure);
         let alerts = &self.cx.policy.policy.alerts;
         let site = self.alert_site(failure);
@@ -322,10 +295,12 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// The step has an output that came from the asked model in full.
-    pub(super) fn succeed(&mut self, output: StepOutput) {
+    /// The step has an output that came from the asked model in full. It is worth keeping unless
+    /// something about it was a makeshift.
+    pub(super) fn succeed(&mut self, output: StepOutput, worth_keeping: bool) {
         if let Some(key) = self.cache_key
             && output.tool_calls.is_empty()
+            && worth_keeping
         {
             self.cx.engine.cache().put(key, &output);
         }
@@ -352,19 +327,6 @@ impl Walk<'_, '_> {
         self.report.duration = self.began.elapsed();
         self.report
     }
-}
-
-impl Unusable {
-    fn clone_failure(&self) -> Self {
-        Self::from(self.failure.clone())
-    }
-}
-
-/// Whether taking a code fence off is all that an output needs.
-fn only_a_fence(offer: &crate::output::Checked) -> bool {
-    offer.verdict == crate::output::Verdict::Repaired
-        && offer.changes.omitted() == 0
-        && offer.changes.listed().iter().all(|change| change.kind == ChangeKind::FenceRemoved)
 }
 
 /// `validation.strip_markdown_fences` takes a fence off whatever the ladder would have done.
@@ -423,7 +385,7 @@ pub(super) fn degraded_by(source: DegradeSource) -> DegradedBy {
 
 /// A fixed output as a step's output: text for a text contract, else JSON.
 pub(super) fn fixed_output(planned: &PlannedStep, value: &Arc<Value>) -> StepOutput {
-    use crate::journal::{OutputBody, OutputVerdict};
+    use crate::journal::OutputBody;
     use crate::pipeline::OutputSpec;
     let body = match (&planned.step.output, &**value) {
         (OutputSpec::Text { .. }, Value::String(text)) => OutputBody::Text(text.as_str().into()),
@@ -432,11 +394,5 @@ pub(super) fn fixed_output(planned: &PlannedStep, value: &Arc<Value>) -> StepOut
             OutputBody::Json { text: other.to_string().into(), value: value.clone() }
         }
     };
-    StepOutput {
-        body,
-        tool_calls: Vec::new(),
-        verdict: OutputVerdict::Clean,
-        changes: Vec::new(),
-        warnings: Vec::new(),
-    }
+    StepOutput::plain(body)
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::exchange::{Payload, ToolCall, Usage};
 use crate::failure::{Failure, Violation};
+use crate::output::Verdict;
 use crate::policy::{Action, RuleName, Skipped};
 
 /// How far a step or a run is.
@@ -161,6 +162,40 @@ pub struct StepOutput {
     pub changes: Vec<OutputChange>,
     /// What is missing or broken and accepted all the same.
     pub warnings: Vec<Violation>,
+    /// How sure it is, where the step says how to tell.
+    pub confidence: Option<f64>,
+}
+
+impl StepOutput {
+    /// An output as it came, with nothing to tell about it.
+    pub fn plain(body: OutputBody) -> Self {
+        Self {
+            body,
+            tool_calls: Vec::new(),
+            verdict: OutputVerdict::Clean,
+            changes: Vec::new(),
+            warnings: Vec::new(),
+            confidence: None,
+        }
+    }
+}
+
+/// What came of holding a reply's text against its contract, without values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckRecord {
+    /// What the text is worth.
+    pub verdict: Verdict,
+    /// What was changed on the way to a value, or would be by a repair.
+    pub changes: Vec<OutputChange>,
+}
+
+/// Something found wrong in an attempt, and what was decided about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// What is wrong.
+    pub failure: Failure,
+    /// The decision; absent where the verifier's own ladder ended the run.
+    pub decision: Option<DecisionRecord>,
 }
 
 /// What was decided about a failure.
@@ -209,6 +244,32 @@ pub struct AttemptRecord {
     pub failure: Option<Failure>,
     /// What was decided about that.
     pub decision: Option<DecisionRecord>,
+    /// What came of checking the text; absent where there was none.
+    pub check: Option<CheckRecord>,
+    /// What was found in the same output after that: a repaired output that breaks a rule, a
+    /// verdict of the verifier.
+    pub further: Vec<Finding>,
+    /// Runs of the verifier over this attempt's output.
+    pub verifications: Vec<StepReport>,
+    /// Whether the step's output, or a part of it, is this attempt's.
+    pub useful: bool,
+}
+
+impl AttemptRecord {
+    fn spend(&self) -> Spend {
+        let mut sum = Spend { usage: self.usage, cost_usd: self.cost_usd };
+        self.verifications.iter().for_each(|report| sum.add_spend(report.spend()));
+        sum
+    }
+
+    fn wasted(&self) -> Spend {
+        if !self.useful {
+            return self.spend();
+        }
+        let mut sum = Spend::default();
+        self.verifications.iter().for_each(|report| sum.add_spend(report.wasted()));
+        sum
+    }
 }
 
 /// What came of a step, or of one element of it.
@@ -260,14 +321,10 @@ pub struct Spend {
 }
 
 impl Spend {
-    fn add(&mut self, usage: Usage, cost_usd: f64) {
-        self.usage += usage;
-        self.cost_usd += cost_usd;
-    }
-
     /// Adds another sum.
     pub fn add_spend(&mut self, other: Self) {
-        self.add(other.usage, other.cost_usd);
+        self.usage += other.usage;
+        self.cost_usd += other.cost_usd;
     }
 }
 
@@ -295,18 +352,20 @@ impl StepReport {
         }
     }
 
-    /// Provider calls made, those of elements included.
+    /// Provider calls made, those of elements and of verifiers included.
     pub fn calls(&self) -> u32 {
         let own = self.attempts.iter().filter(|attempt| attempt.called).count();
         let own = u32::try_from(own).unwrap_or(u32::MAX);
-        self.elements.iter().map(StepReport::calls).fold(own, u32::saturating_add)
+        let verifications = self.attempts.iter().flat_map(|attempt| &attempt.verifications);
+        let others = self.elements.iter().chain(verifications);
+        others.map(StepReport::calls).fold(own, u32::saturating_add)
     }
 
     /// Everything spent, those of elements included.
     pub fn spend(&self) -> Spend {
         let mut sum = Spend::default();
         for attempt in &self.attempts {
-            sum.add(attempt.usage, attempt.cost_usd);
+            sum.add_spend(attempt.spend());
         }
         for element in &self.elements {
             sum.add_spend(element.spend());
@@ -315,17 +374,11 @@ impl StepReport {
     }
 
     /// What was spent on attempts that gave no output: all of them for a step that failed or took
-    /// its output from elsewhere, else all but the one that gave it.
+    /// its output from elsewhere, else all but those whose text is in it.
     pub fn wasted(&self) -> Spend {
         let mut sum = Spend::default();
-        let useful = match (self.output.is_some(), self.degraded) {
-            (true, None | Some(DegradedBy::Partial)) => self.attempts.len().checked_sub(1),
-            (true, Some(DegradedBy::Cache | DegradedBy::Template)) | (false, _) => None,
-        };
-        for (index, attempt) in self.attempts.iter().enumerate() {
-            if Some(index) != useful {
-                sum.add(attempt.usage, attempt.cost_usd);
-            }
+        for attempt in &self.attempts {
+            sum.add_spend(attempt.wasted());
         }
         for element in &self.elements {
             sum.add_spend(element.wasted());

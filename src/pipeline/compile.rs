@@ -29,9 +29,6 @@ pub struct Known<'a> {
     pub targets: Option<&'a [&'a str]>,
     /// Names of policies; `None` leaves names unchecked.
     pub policies: Option<&'a [&'a str]>,
-    /// Whether `rules`, `confidence` and `verifier` are carried out. If not, a pipeline with them
-    /// is refused.
-    pub output_checks: bool,
 }
 
 /// Reads a pipeline document.

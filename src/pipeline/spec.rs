@@ -338,7 +338,7 @@ impl Step {
 }
 
 /// The failure of a step whose expression has no value.
-fn failed(what: &str, error: &ExpressionError) -> Failure {
+pub(super) fn failed(what: &str, error: &ExpressionError) -> Failure {
     let cause = match error {
         ExpressionError::Missing(_) => FailureCause::MissingInput,
         ExpressionError::Refused { .. }

@@ -15,24 +15,15 @@ use std::sync::LazyLock;
 
 use report::Report;
 
+use super::Policy;
 use super::document::{PolicyBody, SHAPE};
-use super::{Action, Policy};
 use crate::document::{Document, Problem, Problems};
 
 /// What a policy is checked against.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Known<'a> {
     /// Names of the server's targets; absent where no server is known, as in an editor.
     pub targets: Option<&'a [String]>,
-    /// Actions that this version carries out. A policy that names another is refused.
-    pub carried_out: &'a [Action],
-}
-
-impl Default for Known<'_> {
-    /// Any target, every action.
-    fn default() -> Self {
-        Self { targets: None, carried_out: Action::ALL }
-    }
 }
 
 /// The text of the default policy.
@@ -137,11 +128,11 @@ fn policy(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> Poli
     }
 }
 
-/// The default policy, less the actions that are not carried out. The text is part of the program
-/// and a test compiles it, so that this cannot fail.
-pub(super) fn built_in(carried_out: &[Action]) -> Policy {
+/// The default policy. The text is part of the program and a test compiles it, so that this cannot
+/// fail.
+pub(super) fn built_in() -> Policy {
     let mut report = Report::unheard();
-    let known = Known { targets: None, carried_out };
+    let known = Known::default();
     let body = PolicyBody { routing: None, ..DEFAULT_BODY.clone() };
     let mut built_in = policy(&body, &known, &mut report);
     built_in.routing = built_in.routing.renamed(|rule| {

@@ -65,12 +65,7 @@ pub struct Policy {
 impl Policy {
     /// The default policy: `config/policies/default.yaml`, which is part of the program.
     pub fn built_in() -> Self {
-        Self::built_in_with(Action::ALL)
-    }
-
-    /// The default policy, less the actions that are not in `carried_out`.
-    pub fn built_in_with(carried_out: &[Action]) -> Self {
-        compile::built_in(carried_out)
+        compile::built_in()
     }
 
     /// The ladder for a failure; see [`Routing::route`].

@@ -52,11 +52,12 @@ pub enum WhenAllRefuse {
 /// How outputs are judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validation {
-    /// Strip Markdown fences around an output before it is judged.
+    /// Take an output out of a Markdown fence, whatever the ladder. Without it a fenced output is
+    /// malformed and no repair takes the fence off.
     pub strip_markdown_fences: bool,
     /// Most characters of a preview in a log or an error.
     pub max_content_preview_length: u32,
-    /// Refuse an output with fields that its schema does not name.
+    /// Hold an output against its schema as the model wrote it, without coercing values.
     pub strict_schema_mode: bool,
     /// Let the fields that hold stand in for a whole output. Without it neither `accept_partial`
     /// nor `alert_and_degrade` answers with a part.

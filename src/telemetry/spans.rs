@@ -10,7 +10,9 @@ use opentelemetry::{Array, KeyValue, StringValue, Value};
 use super::names;
 use super::trace::{FinishedSpan, TraceContext, Tracer};
 use crate::failure::Failure;
-use crate::journal::{AttemptRecord, DecisionRecord, PolicyRef, RunState, StepReport};
+use crate::journal::{
+    AttemptRecord, DecisionRecord, OutputChange, PolicyRef, RunState, StepReport,
+};
 
 /// What the spans of a target's attempts say about it.
 #[derive(Debug, Clone, Default)]
@@ -85,21 +87,41 @@ fn failure_attributes(failure: &Failure, attributes: &mut Vec<KeyValue>) {
     if let Some(status) = failure.evidence.status {
         attributes.push(int(names::HTTP_STATUS, status.into()));
     }
+    violations(failure, attributes);
+}
+
+/// Where an output breaks its contract; what stands there is on no span.
+fn violations(failure: &Failure, attributes: &mut Vec<KeyValue>) {
     if !failure.violations.is_empty() {
         let paths = failure.violations.iter().take(16).map(|violation| violation.path.clone());
         attributes.push(texts(names::OUTPUT_VIOLATIONS, paths));
     }
 }
 
+fn changes(changes: &[OutputChange]) -> KeyValue {
+    let told = changes.iter().take(16);
+    texts(names::OUTPUT_CHANGES, told.map(|change| format!("{}@{}", change.kind, change.place)))
+}
+
 fn action_name(decision: &DecisionRecord) -> &'static str {
     decision.action.map_or("none", |action| action.name())
 }
 
-fn decision_event(decision: &DecisionRecord, at: std::time::SystemTime) -> Event {
+/// What was decided, and about what: an output that was found wanting more than once has an event
+/// for each time.
+fn decision_event(
+    failure: Option<&Failure>,
+    decision: &DecisionRecord,
+    at: std::time::SystemTime,
+) -> Event {
     let mut attributes = vec![
         text(names::RECOVERY_ACTION, action_name(decision)),
         text(names::POLICY_RULE, decision.rule.to_string()),
     ];
+    if let Some(failure) = failure {
+        attributes.push(text(names::FAILURE_CAUSE, failure.cause.name()));
+        violations(failure, &mut attributes);
+    }
     if let Some(rung) = decision.rung {
         attributes.push(int(names::POLICY_RUNG, rung as u64));
     }
@@ -130,6 +152,9 @@ pub fn export_step(
 ) {
     for attempt in &step.attempts {
         tracer.export(context, attempt_span(step, attempt, run, &target(&attempt.target)));
+        for verification in &attempt.verifications {
+            export_step(tracer, context, attempt.span_id, run, verification, target);
+        }
     }
     for element in &step.elements {
         export_step(tracer, context, step.span_id, run, element, target);
@@ -172,13 +197,25 @@ fn attempt_span(
         attributes.push(texts(names::GEN_AI_FINISH_REASONS, std::iter::once(finish.to_owned())));
     }
     let mut events = Vec::new();
+    let ended = attempt.started + attempt.duration;
     if let Some(failure) = &attempt.failure {
         failure_attributes(failure, &mut attributes);
     }
     if let Some(decision) = &attempt.decision {
         attributes.push(text(names::RECOVERY_ACTION, action_name(decision)));
         attributes.push(text(names::POLICY_RULE, decision.rule.to_string()));
-        events.push(decision_event(decision, attempt.started + attempt.duration));
+        events.push(decision_event(attempt.failure.as_ref(), decision, ended));
+    }
+    if let Some(check) = &attempt.check {
+        attributes.push(text(names::OUTPUT_VERDICT, check.verdict.name()));
+        if !check.changes.is_empty() {
+            attributes.push(changes(&check.changes));
+        }
+    }
+    for finding in &attempt.further {
+        if let Some(decision) = &finding.decision {
+            events.push(decision_event(Some(&finding.failure), decision, ended));
+        }
     }
     FinishedSpan {
         name: names::attempt_span(&target.model),
@@ -215,9 +252,7 @@ fn step_span(parent_span_id: u64, run: &RunFacts<'_>, step: &StepReport) -> Fini
     if let Some(output) = &step.output {
         attributes.push(text(names::OUTPUT_VERDICT, output.verdict.name()));
         if !output.changes.is_empty() {
-            let changes = output.changes.iter().take(16);
-            let changes = changes.map(|change| format!("{}@{}", change.kind, change.place));
-            attributes.push(texts(names::OUTPUT_CHANGES, changes));
+            attributes.push(changes(&output.changes));
         }
     }
     // The final domain and action; for a step that recovered, the last failure it got over.
@@ -236,7 +271,7 @@ fn step_span(parent_span_id: u64, run: &RunFacts<'_>, step: &StepReport) -> Fini
     let mut events = Vec::new();
     if let Some(decision) = &step.decision {
         attributes.push(text(names::POLICY_RULE, decision.rule.to_string()));
-        events.push(decision_event(decision, step.started + step.duration));
+        events.push(decision_event(None, decision, step.started + step.duration));
     }
     FinishedSpan {
         name: names::step_span(&step.step),

@@ -10,6 +10,7 @@ mod cases_failures;
 mod cases_outputs;
 mod cli;
 mod outputs_properties;
+mod outputs_recovery;
 mod pipelines;
 mod real_peers;
 mod simulate;

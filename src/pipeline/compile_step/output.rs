@@ -50,20 +50,11 @@ impl StepCompiler<'_> {
         }
     }
 
-    /// Checks that this version does not carry out are refused and not silently left out.
-    fn not_carried_out(&mut self, field: &str) {
-        if !self.around.known.output_checks {
-            self.error(field, format!("`{field}` is not carried out by this version"));
-            self.findings.on_key();
-        }
-    }
-
     pub(super) fn rules(&mut self) -> Vec<Rule> {
         let raw = self.raw;
         if raw.rules.is_empty() {
             return Vec::new();
         }
-        self.not_carried_out("rules");
         if raw.rules.len() > ITEMS_MAX {
             self.error("rules", format!("at most {ITEMS_MAX} rules"));
         }
@@ -85,7 +76,6 @@ impl StepCompiler<'_> {
 
     pub(super) fn confidence(&mut self) -> Option<Confidence> {
         let raw = self.raw.confidence.as_ref()?;
-        self.not_carried_out("confidence");
         if !raw.minimum.is_finite() {
             self.error("confidence/minimum", "has to be a finite number");
         }
@@ -94,7 +84,6 @@ impl StepCompiler<'_> {
     }
 
     pub(super) fn verifier(&mut self, raw: &RawVerifier) -> Option<Verifier> {
-        self.not_carried_out("verifier");
         for (field, present) in [
             ("needs", raw.step.needs.is_some()),
             ("when", raw.step.when.is_some()),

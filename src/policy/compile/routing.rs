@@ -70,12 +70,9 @@ pub(super) fn routing(
     report: &mut Report<'_>,
 ) -> Routing {
     let own = domains(context, context.body.routing.as_ref(), "", "/routing", report);
-    // The default policy was checked when it was written; what it says that this version does not
-    // carry out is left out, since nobody wrote it into this document.
+    // The default policy was checked when it was written.
     let mut unheard = Report::unheard();
     let default = domains(context, inherited.routing.as_ref(), INHERITED, "", &mut unheard);
-    let default: Vec<Domain> =
-        default.into_iter().map(|domain| carried_out(domain, context.known)).collect();
     let retried = overrides::retried_causes(context, report);
     let overrides = overrides::overrides(context, report);
     Routing::new(
@@ -125,14 +122,6 @@ impl Steps {
         });
         Ladder { rule: Arc::from(self.rule.as_str()), rungs: rungs.collect() }
     }
-}
-
-fn carried_out(mut domain: Domain, known: &Known<'_>) -> Domain {
-    let is_known = |draft: &Draft| known.carried_out.contains(&draft.rung.action());
-    for steps in domain.causes.values_mut().chain(&mut domain.whole) {
-        steps.rungs.retain(is_known);
-    }
-    domain
 }
 
 /// Every domain of a routing section, in the order of [`FailureDomain::ALL`].
@@ -366,10 +355,6 @@ impl Routes<'_, '_, '_> {
     /// What is wrong with a rung in its place.
     fn check(&mut self, rung: &Rung, path: &str) {
         let action = rung.action();
-        if !self.context.known.carried_out.contains(&action) {
-            let message = format!("`{action}` is not carried out by this version");
-            self.report.error(path, message, Some("leave it out".to_owned()));
-        }
         if !action.suits(self.domain) {
             let message = format!(
                 "`{action}` works on an output, and failures of {} have none",

@@ -253,34 +253,11 @@ fn every_mistake_at_once_with_its_place() {
   hedge: { targets: [nowhere] }
 ";
     let targets = ["primary".to_owned(), "backup".to_owned()];
-    let known = Known { targets: Some(&targets), carried_out: Action::ALL };
+    let known = Known { targets: Some(&targets) };
     let document = Document::parse("policy.yaml", text).unwrap();
     let problems = compile(&document, &known).unwrap_err();
     insta::assert_snapshot!(problems.to_string());
     insta::assert_snapshot!("rendered_mistakes", document.render(&problems, false));
-}
-
-#[test]
-fn actions_that_this_version_lacks_are_refused_where_written_and_left_out_where_inherited() {
-    let carried_out: Vec<Action> =
-        Action::ALL.iter().copied().filter(|a| *a != Action::AcceptPartial).collect();
-    let known = Known { targets: None, carried_out: &carried_out };
-    let written = Document::parse(
-        "policy.yaml",
-        "policy: {routing: {output_semantic: {ladder: [accept_partial, alert_and_halt]}}}",
-    );
-    assert_eq!(
-        compile(&written.unwrap(), &known).unwrap_err().to_string(),
-        "1:47: error: policy.routing.output_semantic.ladder[0]: `accept_partial` is not carried \
-         out by this version (leave it out)"
-    );
-    let (policy, _) =
-        compile(&Document::parse("policy.yaml", "policy: {}").unwrap(), &known).unwrap();
-    for policy in [policy, Policy::built_in_with(&carried_out)] {
-        let all = policy.routing.ladders().iter().flat_map(|ladder| &ladder.rungs);
-        assert!(all.clone().count() > 20);
-        assert!(all.clone().all(|rung| rung.action() != Action::AcceptPartial));
-    }
 }
 
 #[test]

@@ -9,12 +9,14 @@ use crate::document::DurationText;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ValidationSection {
-    /// Strip Markdown fences around an output before it is judged; true if absent.
+    /// Take an output out of a Markdown fence, whatever the ladder; true if absent. With false a
+    /// fenced output is malformed and no repair takes the fence off.
     pub strip_markdown_fences: Option<bool>,
     /// Most characters of a preview in a log or an error; 200 if absent.
     #[schemars(range(max = 100_000))]
     pub max_content_preview_length: Option<u32>,
-    /// Refuse an output with fields that its schema does not name; false if absent.
+    /// Hold an output against its schema as the model wrote it: no value is coerced (`"42"` to 42,
+    /// `High` to `high`, an extra field left out); false if absent.
     pub strict_schema_mode: Option<bool>,
     /// Let the fields that hold stand in for a whole output; true if absent.
     pub allow_partial_matches: Option<bool>,

@@ -156,6 +156,13 @@ impl Rig {
         response.map(|response| response.into_inner().run.expect("a run")).map_err(Refused::from)
     }
 
+    /// Reads a run back.
+    pub async fn get(&self, run_id: &str) -> pb::Run {
+        let request = pb::GetRunRequest { run_id: run_id.to_owned() };
+        let response = self.client().get_run(request).await.expect("the run is kept");
+        response.into_inner().run.expect("a run")
+    }
+
     /// Calls that the provider has seen for a model.
     pub fn calls(&self, model: &str) -> u64 {
         self.simulator.calls().of(model)
