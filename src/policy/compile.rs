@@ -4,6 +4,7 @@
 //! is found by its [`Shape`](crate::document::Shape); a document with such mistakes is still read
 //! as far as it goes, so that the author of two mistakes is told of both.
 
+mod breaker;
 mod exceptions;
 mod overrides;
 mod report;
@@ -18,6 +19,9 @@ use report::Report;
 use super::Policy;
 use super::document::{PolicyBody, SHAPE};
 use crate::document::{Document, Problem, Problems};
+use crate::resilience::breaker::BreakerSettings;
+
+pub use breaker::Fault;
 
 /// What a policy is checked against.
 #[derive(Debug, Clone, Copy, Default)]
@@ -118,7 +122,18 @@ fn policy(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> Poli
         alerts: sections::alerts(body, &DEFAULT_BODY, report),
         observability: sections::observability(body),
         redaction: sections::redaction(body, report),
-        breaker: sections::breaker(body, report),
+        breaker: breaker::breaker(
+            body.breaker.as_ref(),
+            BreakerSettings::default(),
+            "breaker",
+            report,
+        ),
+        output_breaker: breaker::breaker(
+            body.output_breaker.as_ref(),
+            BreakerSettings::for_outputs(),
+            "output_breaker",
+            report,
+        ),
         retry_budget: sections::budget(body.retry_budget.as_ref(), "retry_budget", report),
         reprompt_budget: sections::budget(body.reprompt_budget.as_ref(), "reprompt_budget", report),
         hedge: sections::hedge(body, known, report),

@@ -216,6 +216,10 @@ pub enum Refusal {
     CoolingDown,
     /// The breaker is open.
     BreakerOpen,
+    /// Its outputs for the step were unusable lately.
+    OutputBreakerOpen,
+    /// Its quota is used up.
+    QuotaExhausted,
     /// Concurrency and queue are full.
     BulkheadFull,
     /// Switched off by an operator, or its credential was refused.
@@ -228,6 +232,8 @@ impl Refusal {
         match self {
             Self::CoolingDown => "cooling_down",
             Self::BreakerOpen => "breaker_open",
+            Self::OutputBreakerOpen => "output_breaker_open",
+            Self::QuotaExhausted => "quota_exhausted",
             Self::BulkheadFull => "bulkhead_full",
             Self::Disabled => "target_disabled",
         }

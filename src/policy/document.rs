@@ -55,6 +55,9 @@ pub struct PolicyBody {
     pub overrides: Option<Vec<OverrideEntry>>,
     /// When a target's breaker opens and closes.
     pub breaker: Option<BreakerSection>,
+    /// The same for the outputs of one step on one target: unusable ones open it, and the step goes
+    /// to its other targets for a while. The target itself stays in service.
+    pub output_breaker: Option<BreakerSection>,
     /// Extra calls that a target takes, as a share of its fresh ones.
     pub retry_budget: Option<BudgetSection>,
     /// Re-asks after bad outputs that a target takes, as a share of its fresh calls.

@@ -29,11 +29,13 @@ pub use history::History;
 pub use ladder::{Action, AfterCut, Ladder, RuleName, Rung};
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
-    Alerts, BreakerSettings, BreakerWindow, BudgetSettings, CachePolicy, Execution, HedgeSettings,
-    Observability, Redaction, Validation, WhenAllRefuse,
+    Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
+    WhenAllRefuse,
 };
 
 use crate::failure::Failure;
+use crate::resilience::breaker::BreakerSettings;
+use crate::resilience::budget::BudgetSettings;
 
 /// A compiled policy.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +56,8 @@ pub struct Policy {
     pub redaction: Redaction,
     /// Figures of each target's breaker.
     pub breaker: BreakerSettings,
+    /// Figures of the breaker of each target's outputs for a step.
+    pub output_breaker: BreakerSettings,
     /// Extra calls that a target takes.
     pub retry_budget: BudgetSettings,
     /// Re-asks that a target takes.

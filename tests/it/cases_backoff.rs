@@ -17,58 +17,23 @@ use mainstay::policy::{
 use mainstay::resilience::backoff::{Backoff, Growth, Jitter, after_hint};
 use serde_json::Value;
 
+use super::support::vectors::{Score, Scores, read};
+
 /// Draws that stand for all.
 const DRAWS: u32 = 2_000;
-
-enum Score {
-    Passed,
-    Failed(String),
-    Skipped(&'static str),
-}
 
 type Checked = Result<(), String>;
 
 #[test]
 fn backoff_cases() {
-    let elsewhere = std::env::var("MAINSTAY_CASES").ok();
-    let folder = elsewhere
-        .clone()
-        .unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases").to_owned());
-    let path = format!("{folder}/vectors/backoff.jsonl");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if elsewhere.is_some() => {
-            println!("cases: backoff 0/0, 0 skipped: {path}: {error}");
-            return;
-        }
-        Err(error) => panic!("{path}: {error}"),
-    };
-    let (mut passed, mut missed) = (0, Vec::new());
-    let mut skipped: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let vector: Value = serde_json::from_str(line).unwrap();
-        let id = vector["id"].as_str().unwrap_or("?").to_owned();
-        match score(&vector) {
-            Score::Passed => passed += 1,
-            Score::Failed(why) => missed.push(format!("{id}: {why} ({})", vector["title"])),
-            Score::Skipped(why) => skipped.entry(why).or_default().push(id),
-        }
+    let Some(vectors) = read("backoff") else { return };
+    let mut scores = Scores::new("backoff");
+    for vector in &vectors.all {
+        scores.add(vector, score(vector));
     }
-    for miss in &missed {
-        println!("  missed {miss}");
-    }
-    for (why, ids) in &skipped {
-        println!("  skipped {}: {why}", ids.join(" "));
-    }
-    let count: usize = skipped.values().map(Vec::len).sum();
-    let reasons: Vec<_> =
-        skipped.iter().map(|(why, ids)| format!("{why} ({})", ids.len())).collect();
-    let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join("; ") };
-    let total = passed + missed.len();
-    println!("cases: backoff {passed}/{total}, {count} skipped: {reasons}");
-    if elsewhere.is_none() {
-        assert!(missed.is_empty());
-        assert_eq!((passed, count), (60, 5));
+    scores.print();
+    if !vectors.elsewhere {
+        scores.assert(60, 5);
     }
 }
 

@@ -6,6 +6,8 @@ mod support;
 
 mod bad_input;
 mod cases_backoff;
+mod cases_breaker;
+mod cases_budget;
 mod cases_failures;
 mod cases_outputs;
 mod cli;

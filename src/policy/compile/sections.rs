@@ -11,14 +11,15 @@ use super::super::document::{
     WhenAllRefuseName,
 };
 use super::super::settings::{
-    Alerts, BreakerSettings, BreakerWindow, BudgetSettings, CachePolicy, Execution, HedgeSettings,
-    Observability, Redaction, Validation, WhenAllRefuse,
+    Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
+    WhenAllRefuse,
 };
 use super::Known;
 use super::report::{Report, suggestion};
 use crate::failure::FailureCause::{self, *};
 use crate::failure::FailureDomain;
 use crate::resilience::backoff::{Backoff, Growth, Jitter};
+use crate::resilience::budget::BudgetSettings;
 
 /// Share of jitter where a form that needs one has none.
 const RATIO_DEFAULT: f64 = 0.2;
@@ -300,68 +301,6 @@ pub(super) fn redaction(body: &PolicyBody, report: &mut Report<'_>) -> Redaction
     }
 }
 
-pub(super) fn breaker(body: &PolicyBody, report: &mut Report<'_>) -> BreakerSettings {
-    let default = BreakerSettings::default();
-    let Some(raw) = &body.breaker else { return default };
-    let window = match (raw.window_calls, raw.window) {
-        (Some(calls), None) => BreakerWindow::Count(calls),
-        (Some(calls), Some(_)) => {
-            let message = "`window` and `window_calls` are two ways to say the same";
-            report.key_error("/breaker/window_calls", message, None);
-            BreakerWindow::Count(calls)
-        }
-        (None, span) => BreakerWindow::Time {
-            span: positive(span, "/breaker/window", report).unwrap_or(Duration::from_secs(30)),
-            buckets: raw.buckets.unwrap_or(10),
-        },
-    };
-    let min_calls = raw.min_calls.unwrap_or(match window {
-        BreakerWindow::Time { .. } => default.min_calls,
-        BreakerWindow::Count(calls) => default.min_calls.min(calls),
-    });
-    if let BreakerWindow::Count(calls) = window
-        && min_calls > calls
-    {
-        let message = format!("{min_calls} calls never stand in a window of {calls}");
-        report.error("/breaker/min_calls", message, None);
-    }
-    let made = BreakerSettings {
-        window,
-        min_calls,
-        failure_rate: raw.failure_rate.unwrap_or(default.failure_rate),
-        consecutive_failures: match raw.consecutive_failures {
-            None => default.consecutive_failures,
-            Some(0) => None,
-            Some(failures) => Some(failures),
-        },
-        slow_call: positive(raw.slow_call, "/breaker/slow_call", report),
-        slow_call_rate: raw.slow_call_rate.unwrap_or(default.slow_call_rate),
-        open: positive(raw.open, "/breaker/open", report).unwrap_or(default.open),
-        open_factor: raw.open_factor.unwrap_or(default.open_factor),
-        open_max: raw.open_max.map_or(default.open_max, |most| most.0),
-        open_jitter: raw.open_jitter.unwrap_or(default.open_jitter),
-        probes: raw.probes.unwrap_or(default.probes),
-        successes: raw.successes.unwrap_or(default.successes),
-        probe_timeout: positive(raw.probe_timeout, "/breaker/probe_timeout", report),
-    };
-    for (key, share) in [("failure_rate", raw.failure_rate), ("slow_call_rate", raw.slow_call_rate)]
-    {
-        if share == Some(0.0) {
-            let message = "a share of 0 opens the breaker with every call";
-            report.error(&format!("/breaker/{key}"), message, None);
-        }
-    }
-    if made.open_max < made.open {
-        let key = if raw.open_max.is_some() { "open_max" } else { "open" };
-        let message = format!(
-            "the longest time open, {:?}, is shorter than the first, {:?}",
-            made.open_max, made.open
-        );
-        report.error(&format!("/breaker/{key}"), message, None);
-    }
-    made
-}
-
 pub(super) fn budget(
     raw: Option<&BudgetSection>,
     key: &str,
@@ -369,11 +308,18 @@ pub(super) fn budget(
 ) -> BudgetSettings {
     let default = BudgetSettings::default();
     let Some(raw) = raw else { return default };
-    let window = positive(raw.window, &format!("/{key}/window"), report);
-    BudgetSettings {
-        ratio: raw.ratio.unwrap_or(default.ratio),
-        floor_per_second: raw.floor_per_second.unwrap_or(default.floor_per_second),
-        window: window.unwrap_or(default.window),
+    positive(raw.window, &format!("/{key}/window"), report);
+    raw.over(default)
+}
+
+impl BudgetSection {
+    /// What the section says, over what holds without it.
+    pub fn over(&self, over: BudgetSettings) -> BudgetSettings {
+        BudgetSettings {
+            ratio: self.ratio.unwrap_or(over.ratio),
+            floor_per_second: self.floor_per_second.unwrap_or(over.floor_per_second),
+            window: self.window.map_or(over.window, |window| window.0),
+        }
     }
 }
 

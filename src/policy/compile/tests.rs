@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::{Action, BreakerWindow, Policy, Rung, WhenAllRefuse};
+use super::super::{Action, Policy, Rung, WhenAllRefuse};
 use super::*;
 use crate::failure::{FailureCause, FailureDomain};
 use crate::resilience::backoff::{Backoff, Jitter};
+use crate::resilience::window::BreakerWindow;
 
 const SHORTHAND: &str = include_str!("../../../config/policies/shorthand.yaml");
 

@@ -45,9 +45,14 @@ pub struct BreakerSection {
     pub consecutive_failures: Option<u32>,
     /// A call that takes longer is slow.
     pub slow_call: Option<DurationText>,
+    /// A stream whose first token takes longer is slow.
+    pub slow_first_token: Option<DurationText>,
     /// Opens at this share of slow calls; 1 if absent.
     #[schemars(range(min = 0, max = 1))]
     pub slow_call_rate: Option<f64>,
+    /// Count pace limits (429) in the share of failures; false if absent, since a cool-down answers
+    /// them.
+    pub count_rate_limits: Option<bool>,
     /// Time that it stays open the first time; 5 s if absent.
     pub open: Option<DurationText>,
     /// Growth of that time with each trip in a row; 2 if absent.
@@ -64,8 +69,11 @@ pub struct BreakerSection {
     /// Successful probes in a row that close it; 2 if absent.
     #[schemars(range(min = 1, max = 1_000))]
     pub successes: Option<u32>,
-    /// Limit of a probe; the attempt's limit if absent.
+    /// Longest time half-open; the limit of an attempt if absent.
     pub probe_timeout: Option<DurationText>,
+    /// Time after closing in which the target takes a growing share of its calls at once; 10 s if
+    /// absent.
+    pub ramp: Option<DurationText>,
 }
 
 /// Extra calls that a target takes, as a share of its fresh ones.
