@@ -45,7 +45,7 @@ pub(super) fn step(
     findings: &mut Findings,
 ) -> Option<Step> {
     let mut own = Findings::default();
-    let mut compiler = StepCompiler { raw, path, around, findings: &mut own, judges: false };
+    let mut compiler = StepCompiler { raw, path, around, findings: &mut own, judged: None };
     let step = compiler.whole();
     let usable = own.usable();
     findings.append(own);
@@ -57,8 +57,9 @@ struct StepCompiler<'a> {
     path: &'a str,
     around: &'a Surroundings<'a>,
     findings: &'a mut Findings,
-    /// Whether this is the step of a verifier, whose prompt sees `output`.
-    judges: bool,
+    /// The step whose output this one judges, for the step of a verifier: its prompt sees that output
+    /// and the element that it is of.
+    judged: Option<&'a RawStep>,
 }
 
 impl StepCompiler<'_> {
@@ -137,7 +138,7 @@ impl StepCompiler<'_> {
     /// Variables of this step's expressions, the most common first.
     fn variables(&self, more: &[&'static str]) -> Vec<&'static str> {
         let mut variables = COMMON.to_vec();
-        if self.raw.for_each.is_some() {
+        if [Some(self.raw), self.judged].into_iter().flatten().any(|step| step.for_each.is_some()) {
             variables.extend(["item", "index"]);
         }
         variables.extend(more);

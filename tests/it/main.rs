@@ -11,6 +11,7 @@ mod cases_budget;
 mod cases_failures;
 mod cases_outputs;
 mod cli;
+mod outputs_checks;
 mod outputs_properties;
 mod outputs_recovery;
 mod pipelines;

@@ -102,7 +102,7 @@ impl StepCompiler<'_> {
             path: &path,
             around: self.around,
             findings: self.findings,
-            judges: true,
+            judged: Some(self.raw),
         };
         Some(Verifier { step: judge.whole()?, accept: accept? })
     }

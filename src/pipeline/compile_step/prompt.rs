@@ -124,7 +124,7 @@ impl StepCompiler<'_> {
                 return None;
             }
         };
-        let known = self.variables(if self.judges { &["output"] } else { &[] });
+        let known = self.variables(if self.judged.is_some() { &["output"] } else { &[] });
         for (variable, at) in reads {
             let at = line_and_column(source, at);
             let Some(root) = variable.first() else { continue };
