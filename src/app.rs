@@ -226,6 +226,7 @@ fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
         },
         response_bytes_max: config.response_bytes_max,
         idle_connections_max: config.in_flight_max as usize,
+        private: config.private,
     })?;
     let (input, cached_input, output) = config.price;
     Ok(Target {

@@ -274,6 +274,8 @@ pub enum TransportFault {
     Connect,
     /// The name did not resolve.
     Dns,
+    /// The target's address is one that it may not be called at; nothing was sent.
+    Forbidden,
     /// Certificate or protocol negotiation failed.
     Tls,
     /// The connect limit (TLS included) passed.

@@ -4,9 +4,11 @@
 //! is taken. Hosts that are numbers in disguise (`127.1`, `0x7f000001`), user names, fragments and
 //! escapes have all been used to make a gateway call something else than its operator read.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use http::Uri;
+
+use crate::provider::address::address_allowed;
 
 /// What an operator has to say before an unusual address is called.
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,7 +94,7 @@ fn host_of(host: &str) -> Host {
     if let Some(ip) = literal {
         return match ip {
             ip if ip.is_loopback() => Host::Loopback,
-            ip if is_public(ip) => Host::Public,
+            ip if address_allowed(ip) => Host::Public,
             _ => Host::Private,
         };
     }
@@ -117,50 +119,6 @@ fn host_of(host: &str) -> Host {
         return Host::Private;
     }
     Host::Public
-}
-
-/// Whether an address belongs to the public internet. For whoever makes the connection: a name
-/// says nothing about where it leads, and may lead elsewhere the next time.
-pub fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => is_public_v6(ip),
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    let special = a == 0
-        || ip.is_loopback()
-        || ip.is_private()
-        || ip.is_link_local()
-        || ip.is_documentation()
-        || ip.is_multicast()
-        || a >= 240
-        // Shared by carriers; protocol assignments; benchmarks.
-        || (a == 100 && (64..=127).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..=19).contains(&b));
-    !special
-}
-
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    if let Some(inner) = ip.to_ipv4_mapped() {
-        return is_public_v4(inner);
-    }
-    let [a, b, c, ..] = ip.segments();
-    let special = ip.is_loopback()
-        || ip.is_unspecified()
-        || ip.is_multicast()
-        || (a & 0xfe00) == 0xfc00 // unique local
-        || (a & 0xffc0) == 0xfe80 // link local
-        || (a & 0xffc0) == 0xfec0 // site local, long withdrawn
-        || a == 0x2002 // 6to4: any IPv4 address inside
-        || (a == 0x0064 && b == 0xff9b) // NAT64: likewise
-        || (a == 0x2001 && b == 0x0db8) // documentation
-        || (a == 0x2001 && b == 0) // Teredo
-        || (a == 0 && b == 0 && c == 0); // IPv4-compatible
-    !special
 }
 
 #[cfg(test)]

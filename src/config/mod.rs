@@ -19,7 +19,6 @@ use serde_json::{Map, Value};
 
 use crate::document::{Document, Problems};
 
-pub use base_url::is_public;
 pub use check::Environment;
 pub use raw::{RawDialect, RawHttp, RawSecret};
 pub use secret::Secret;

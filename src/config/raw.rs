@@ -135,7 +135,8 @@ pub struct RawTarget {
     /// Call it over plain HTTP although it is not on this machine.
     #[serde(default)]
     pub allow_plaintext: bool,
-    /// Its address is one of a private network. On this machine that goes without saying.
+    /// Its address is one of a private network. Without this, a name that leads to such an address
+    /// is not called. For `localhost` and loopback addresses it goes without saying.
     #[serde(default)]
     pub private: bool,
 }

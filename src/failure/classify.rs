@@ -34,6 +34,7 @@ pub fn of_fault(fault: TransportFault) -> Failure {
             (FailureCause::Connect, "the connection failed before an answer")
         }
         TransportFault::Dns => (FailureCause::Dns, "the target's name did not resolve"),
+        TransportFault::Forbidden => return forbidden(),
         TransportFault::Tls => (FailureCause::Tls, "the TLS handshake with the target failed"),
         TransportFault::ConnectTimeout => {
             (FailureCause::ConnectTimeout, "the connection was not made in time")
@@ -43,6 +44,16 @@ pub fn of_fault(fault: TransportFault) -> Failure {
         }
     };
     Failure::new(cause, message)
+}
+
+/// The name did resolve, to an address of a private network or of this machine. Asking again gives
+/// no better address soon, so this target is not called again for it.
+fn forbidden() -> Failure {
+    let message = "the target's name leads to an address that is not public, and the target is not \
+                   marked `private`";
+    let mut failure = Failure::new(FailureCause::Dns, message).with_detail("target_forbidden");
+    failure.retryable = false;
+    failure
 }
 
 /// Judges an answer whose status is not a success. The body is read whatever its end was.

@@ -3,6 +3,7 @@
 //! A dialect is pure: it encodes a [`ModelRequest`] and decodes an [`HttpResponse`]. To add one,
 //! write one file and one line in [`DIALECTS`]; nothing in the engine changes.
 
+pub mod address;
 pub mod anthropic;
 pub mod gemini;
 pub mod openai;

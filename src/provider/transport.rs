@@ -3,20 +3,27 @@
 //! What the client library does by itself is switched off, because each of it has hurt somebody:
 //! redirects (they re-send `x-api-key` to another origin), system proxies, the referer, and silent
 //! retries (every attempt is ours to count). It has no time-outs by default; every call here has a
-//! deadline.
+//! deadline. And it connects to whatever address a name has; here a target that is not marked
+//! `private` is held to the public internet each time a connection is made.
 
 use std::error::Error as _;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, Request, Response, Url};
 use tokio::time::{Instant, timeout_at};
 
 use super::Dialect;
+use super::address::address_allowed;
 use crate::exchange::{BodyEnd, HttpResponse, Outcome, TransportFault};
+
+#[cfg(test)]
+mod tests;
 
 /// Which HTTP versions are spoken to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -53,6 +60,8 @@ pub struct EndpointSettings<'a> {
     pub response_bytes_max: usize,
     /// Idle connections kept.
     pub idle_connections_max: usize,
+    /// Whether addresses outside of the public internet may be called.
+    pub private: bool,
 }
 
 /// An endpoint that cannot be made.
@@ -61,6 +70,9 @@ pub enum EndpointError {
     /// Base URL, path and query together are no URL.
     #[error("base URL and path are not a URL: {0}")]
     Url(String),
+    /// The base URL holds an address that only a private target may have.
+    #[error("the base URL is a private address and the target is not marked `private`")]
+    Forbidden,
     /// The HTTP client could not be set up.
     #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),
@@ -86,6 +98,13 @@ impl Endpoint {
     /// # Errors
     /// See [`EndpointError`].
     pub fn new(settings: EndpointSettings<'_>) -> Result<Self, EndpointError> {
+        Self::with_resolver(settings, Arc::new(SystemResolver))
+    }
+
+    fn with_resolver(
+        settings: EndpointSettings<'_>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, EndpointError> {
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -105,6 +124,10 @@ impl Endpoint {
             HttpVersions::Http2Only => client.http2_prior_knowledge(),
             HttpVersions::Http1Only => client.http1_only(),
         };
+        let client = match settings.private {
+            true => client.dns_resolver(resolver),
+            false => client.dns_resolver(PublicOnly(resolver)),
+        };
         let mut headers = settings.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in settings.dialect.fixed_headers() {
@@ -118,7 +141,13 @@ impl Endpoint {
             if !settings.query.is_empty() {
                 url.query_pairs_mut().extend_pairs(settings.query);
             }
-            Ok::<_, EndpointError>(url)
+            // Names are resolved when a connection is made; literals never pass a resolver.
+            match literal(&url) {
+                Some(ip) if !settings.private && !address_allowed(ip) => {
+                    Err(EndpointError::Forbidden)
+                }
+                Some(_) | None => Ok(url),
+            }
         };
         Ok(Self {
             inner: Arc::new(Inner {
@@ -208,7 +237,7 @@ fn fault(error: &reqwest::Error) -> TransportFault {
             TransportFault::RequestTimeout
         }
     } else if error.is_dns() {
-        TransportFault::Dns
+        if forbidden(error) { TransportFault::Forbidden } else { TransportFault::Dns }
     } else if error.is_connect() && negotiation_failed(error) {
         TransportFault::Tls
     } else {
@@ -230,6 +259,57 @@ fn negotiation_failed(error: &reqwest::Error) -> bool {
             Some(wrapped) => Some(wrapped),
             None => inner.source(),
         };
+    }
+    false
+}
+
+fn literal(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Names to addresses, as the machine is set up.
+struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Leaves out what only a private target may call. Connections are made to these very addresses,
+/// so there is no moment between check and use.
+struct PublicOnly(Arc<dyn Resolve>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("none of the name's addresses may be called")]
+struct TargetForbidden;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolving = self.0.resolve(name);
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = resolving.await?.collect();
+            let allowed: Vec<SocketAddr> =
+                found.iter().copied().filter(|found| address_allowed(found.ip())).collect();
+            if allowed.is_empty() && !found.is_empty() {
+                return Err(TargetForbidden.into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn forbidden(error: &reqwest::Error) -> bool {
+    let mut next = error.source();
+    while let Some(inner) = next {
+        if inner.is::<TargetForbidden>() {
+            return true;
+        }
+        next = inner.source();
     }
     false
 }

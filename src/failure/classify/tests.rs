@@ -203,3 +203,10 @@ fn hostile_bodies_are_bounded() {
     }
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
+
+#[test]
+fn a_forbidden_address_is_not_tried_again() {
+    let failure = of_fault(TransportFault::Forbidden);
+    assert_eq!((failure.cause, failure.detail), (Dns, Some("target_forbidden")));
+    assert!(!failure.retryable);
+}
