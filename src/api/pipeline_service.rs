@@ -15,6 +15,7 @@ use super::request;
 use super::status::{self, NotFound};
 use super::{pb, watched};
 use crate::engine::events::RunEventKind;
+use crate::engine::ids::new_run_id;
 use crate::engine::{CallName, Engine};
 use crate::journal::{RunRecord, RunState};
 use crate::store::memory::RunHandle;
@@ -127,12 +128,13 @@ impl PipelineService for PipelineApi {
         })?;
         let mut run = request::run_pipeline(&self.engine, message, call)?;
         // Subscribing has to come before the run begins, so the run is begun by the stream.
-        run.run_id.get_or_insert_with(|| uuid::Uuid::now_v7().to_string());
+        run.run_id.get_or_insert_with(|| new_run_id().to_string());
         let run_id = run.run_id.clone().unwrap_or_default();
         let tenant = run.tenant.clone();
         let attached = run.idempotency_key.is_some();
         let ends_with_call = !attached;
         run.wait = false;
+        run.bound_to_call = ends_with_call;
         let record =
             self.engine.submit(run).await.map_err(|error| status::of_submit_error(&error))?;
         let id = if attached { record.run_id.to_string() } else { run_id };

@@ -195,6 +195,7 @@ fn assemble(
         run_timeout,
         caller_deadline: call.deadline,
         wait,
+        bound_to_call: false,
         trace: call.trace,
         call: call.name,
     }
@@ -258,7 +259,7 @@ fn object(text: &str, field: &str, faults: &mut Faults) -> Option<Value> {
 }
 
 fn inline(engine: &Engine, spec: &pb::StepSpec, faults: &mut Faults) -> Option<Arc<PlannedStep>> {
-    let key = digest_of(spec);
+    let key = prost::Message::encode_to_vec(spec);
     if let Some(plan) = engine.inline_plans().get(&key) {
         return Some(plan);
     }

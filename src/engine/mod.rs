@@ -12,6 +12,7 @@ pub mod cache;
 pub mod checks;
 pub mod events;
 pub mod gates;
+pub mod ids;
 pub mod plan;
 pub mod reask;
 pub mod run;
@@ -186,7 +187,8 @@ impl Engine {
         if !pipeline_run && request.wait && request.idempotency_key.is_none() {
             return Ok(self.unjournaled(request, policy, permit).await);
         }
-        self.journaled(request, policy, permit).await
+        // Boxed, so that calls of single steps do not carry its size about.
+        Box::pin(self.journaled(request, policy, permit)).await
     }
 
     fn policy_for(&self, request: &RunRequest) -> Result<Arc<PolicyVersion>, SubmitError> {
@@ -212,7 +214,7 @@ impl Engine {
         };
         let run_id: Arc<str> = match &request.run_id {
             Some(id) => id.as_str().into(),
-            None => uuid::Uuid::now_v7().to_string().into(),
+            None => ids::new_run_id(),
         };
         RunRecord {
             run_id,
@@ -282,10 +284,11 @@ impl Engine {
         }
         let (engine, held) = (self.clone(), handle.clone());
         let (wait, deadline) = (request.wait, request.caller_deadline);
-        // The run belongs to the server now: a caller that goes away cancels nothing.
+        let bound = request.bound_to_call.then_some(deadline);
+        // The run belongs to the server now: a caller that goes away cancels nothing here.
         self.inner.settings.tasks.spawn(async move {
             let _guard = CancelOnDrop(&held);
-            engine.carry(&request, &policy, &held, None).await;
+            engine.carry(&request, &policy, &held, bound).await;
             drop(permit);
         });
         if wait { await_end(&handle, deadline).await } else { Ok(handle.record()) }
@@ -377,7 +380,7 @@ impl Engine {
                 finished(0, report);
                 outcome
             }
-            Work::Pipeline(version) => run::pipeline(&inputs, version, finished).await,
+            Work::Pipeline(version) => Box::pin(run::pipeline(&inputs, version, finished)).await,
         }
     }
 

@@ -141,25 +141,82 @@ impl PlannedPipeline {
 /// again and again does not pay for compiling templates and schema each time.
 #[derive(Default)]
 pub struct InlinePlans {
-    plans: Mutex<HashMap<[u8; 32], Arc<PlannedStep>>>,
+    plans: Mutex<Remembered<Arc<PlannedStep>>>,
 }
-
-/// Inline steps remembered. When there are more, all are forgotten at once: cheaper than order,
-/// and a caller with that many different steps has no use for the memory anyway.
-const INLINE_PLANS_MAX: usize = 512;
 
 impl InlinePlans {
     /// The plan for these bytes, if they came before.
-    pub fn get(&self, key: &[u8; 32]) -> Option<Arc<PlannedStep>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    ///
+    /// The bytes are the key, not a digest of them: comparing costs less than a hash that nobody
+    /// can make collide.
+    pub fn get(&self, key: &[u8]) -> Option<Arc<PlannedStep>> {
+        self.plans().by_bytes.get(key).cloned()
     }
 
     /// Remembers a plan.
-    pub fn put(&self, key: [u8; 32], plan: Arc<PlannedStep>) {
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if plans.len() >= INLINE_PLANS_MAX {
-            plans.clear();
+    pub fn put(&self, key: Vec<u8>, plan: Arc<PlannedStep>) {
+        self.plans().put(key, plan);
+    }
+
+    fn plans(&self) -> std::sync::MutexGuard<'_, Remembered<Arc<PlannedStep>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Inline steps remembered, and the bytes that they came as.
+const INLINE_PLANS_MAX: usize = 512;
+const INLINE_BYTES_MAX: usize = 8 << 20;
+
+struct Remembered<T> {
+    by_bytes: HashMap<Box<[u8]>, T>,
+    bytes: usize,
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self { by_bytes: HashMap::new(), bytes: 0 }
+    }
+}
+
+impl<T> Remembered<T> {
+    /// When there is more than may be, all is forgotten at once: cheaper than order, and a caller
+    /// with that many different steps has no use for the memory anyway. A key that would push out
+    /// an eighth is not taken.
+    fn put(&mut self, key: Vec<u8>, value: T) {
+        let size = key.len();
+        if size > INLINE_BYTES_MAX / 8 {
+            return;
         }
-        plans.insert(key, plan);
+        if self.by_bytes.len() >= INLINE_PLANS_MAX || self.bytes + size > INLINE_BYTES_MAX {
+            *self = Self::default();
+        }
+        if self.by_bytes.insert(key.into(), value).is_none() {
+            self.bytes += size;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded_in_number_and_in_bytes() {
+        let mut small = Remembered::default();
+        for n in 0..10_000_u32 {
+            small.put(n.to_le_bytes().into(), n);
+            assert!(small.by_bytes.len() <= INLINE_PLANS_MAX);
+        }
+        assert_eq!(small.by_bytes.get(9_999_u32.to_le_bytes().as_slice()), Some(&9_999));
+
+        let mut large = Remembered::default();
+        for n in 0..100_u8 {
+            large.put(vec![n; INLINE_BYTES_MAX / 10], n);
+            large.put(vec![n; INLINE_BYTES_MAX / 10], n);
+            let held: usize = large.by_bytes.keys().map(|key| key.len()).sum();
+            assert!(held == large.bytes && held <= INLINE_BYTES_MAX);
+        }
+        large.put(vec![0; INLINE_BYTES_MAX / 8 + 1], 0);
+        assert!(!large.by_bytes.keys().any(|key| key.len() > INLINE_BYTES_MAX / 8));
     }
 }

@@ -104,7 +104,9 @@ pub async fn run(cx: &StepContext<'_>) -> StepReport {
     });
     match cx.planned.step.messages(&cx.scope) {
         Ok(messages) => {
-            walk.cache_key = Some(CacheKey::new(&cx.run.tenant, &cx.planned.digest, &messages));
+            // What a fixed prompt says is in the step's digest already.
+            let rendered = if cx.planned.step.prompt.is_fixed() { &[] } else { &*messages };
+            walk.cache_key = Some(CacheKey::new(&cx.run.tenant, &cx.planned.digest, rendered));
             walk.prompt = messages;
             walk.go().await;
         }

@@ -63,6 +63,9 @@ pub struct RunRequest {
     pub caller_deadline: Instant,
     /// False to be answered as soon as the run is recorded.
     pub wait: bool,
+    /// True for a run that its caller watches and nobody may attach to: it has the call's time and
+    /// no more, whether or not the call waits for it.
+    pub bound_to_call: bool,
     /// Where the call stands in its trace.
     pub trace: TraceContext,
     /// How the call shows on its span.

@@ -46,6 +46,15 @@ impl Prompt {
         self.messages.is_empty()
     }
 
+    /// Whether it says the same whatever the input is: no template in it reads or decides anything.
+    pub fn is_fixed(&self) -> bool {
+        let literal = |template: &Template| matches!(template, Template::Literal(_));
+        self.messages.iter().flat_map(|message| &message.parts).all(|part| match part {
+            PartTemplate::Text(template) | PartTemplate::ImageUrl(template) => literal(template),
+            PartTemplate::ImageData { media_type, data } => literal(media_type) && literal(data),
+        })
+    }
+
     /// The messages for a scope.
     ///
     /// Parts and messages that render to nothing are left out, so that a template may decide

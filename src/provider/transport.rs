@@ -177,12 +177,16 @@ impl Endpoint {
             request.headers_mut().insert(HeaderName::from_static("traceparent"), traceparent);
         }
         *request.body_mut() = Some(call.body.into());
-        let response = match timeout_at(call.deadline, inner.client.execute(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Outcome::Fault(fault(&error)),
-            Err(_) => return Outcome::Fault(TransportFault::RequestTimeout),
+        // One timer for all of it: each one that is set costs as much as a small allocation.
+        let answer = async {
+            match inner.client.execute(request).await {
+                Ok(response) => read(response, inner.response_bytes_max).await,
+                Err(error) => Outcome::Fault(fault(&error)),
+            }
         };
-        read(response, inner.response_bytes_max, call.deadline).await
+        timeout_at(call.deadline, answer)
+            .await
+            .unwrap_or(Outcome::Fault(TransportFault::RequestTimeout))
     }
 }
 
@@ -198,17 +202,16 @@ pub struct Call {
     pub deadline: Instant,
 }
 
-async fn read(mut response: Response, bytes_max: usize, deadline: Instant) -> Outcome {
+async fn read(mut response: Response, bytes_max: usize) -> Outcome {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let mut body = Bytes::new();
     let mut joined = BytesMut::new();
     let end = loop {
-        match timeout_at(deadline, response.chunk()).await {
-            Err(_) => return Outcome::Fault(TransportFault::RequestTimeout),
-            Ok(Err(error)) => break body_end(&error),
-            Ok(Ok(None)) => break BodyEnd::Complete,
-            Ok(Ok(Some(chunk))) => {
+        match response.chunk().await {
+            Err(error) => break body_end(&error),
+            Ok(None) => break BodyEnd::Complete,
+            Ok(Some(chunk)) => {
                 if body.len() + joined.len() + chunk.len() > bytes_max {
                     break BodyEnd::TooLarge;
                 }

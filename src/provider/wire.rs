@@ -135,7 +135,7 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Through `Value`, since its crate hands numbers of arbitrary precision to nobody else.
         Ok(Count(match Value::deserialize(deserializer)? {
-            Value::Number(number) => as_count(&number.to_string()),
+            Value::Number(number) => as_count(number.as_str()),
             Value::String(text) => as_count(&text),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => 0,
         }))

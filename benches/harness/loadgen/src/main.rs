@@ -197,7 +197,7 @@ fn main() {
             grpc_clients.push(ch);
         } }
         let gate = Arc::new(tokio::sync::Semaphore::new(64));
-        let gcall = |c: tonic::transport::Channel, model: String| async move {
+        let gcall = move |c: tonic::transport::Channel, model: String| async move {
             if mainstay {
                 let mut c = ms::pipeline_service_client::PipelineServiceClient::new(c);
                 return match c.run_step(inline(&model)).await {
