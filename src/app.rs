@@ -1,33 +1,32 @@
 //! The service as a whole: read, check, bind, serve, drain. In this order, so that a mistake in a
 //! file stops the start before any port is bound.
 
+mod targets;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::header::{HeaderName, HeaderValue};
 use tokio::net::TcpListener;
 use tonic::codec::CompressionEncoding;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::{v1, v1alpha};
 
+use crate::api::auth::{Authentication, Authenticator};
 use crate::api::pb::operations_service_server::OperationsServiceServer;
 use crate::api::pb::pipeline_service_server::PipelineServiceServer;
 use crate::api::pb::policy_service_server::PolicyServiceServer;
 use crate::api::{DeadlineLimits, OperationsApi, PipelineApi, PolicyApi, pb, server};
-use crate::config::{self, Config, Environment, RawDialect, RawHttp, TargetConfig, secret};
+use crate::config::{self, Config, Environment};
+use crate::control::audit::{AuditFile, AuditLog};
 use crate::control::{self, Documents, Report, Source};
 use crate::document::{Document, Problems, Severity};
 use crate::engine::active_policy::{ActiveDocuments, Snapshot};
-use crate::engine::gates::{Gate, GateSettings};
-use crate::engine::targets::{Price, Target, Targets};
+use crate::engine::targets::Targets;
 use crate::engine::{Engine, EngineSettings};
-use crate::provider::dialect;
-use crate::provider::transport::{Endpoint, EndpointSettings, HttpVersions};
 use crate::simulate::{Script, Simulator};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, Telemetry, TelemetrySettings};
@@ -101,6 +100,8 @@ pub struct Prepared {
     pub warnings: Vec<Report>,
     /// Checks further documents.
     pub documents: Documents,
+    /// Tells callers apart.
+    pub authentication: Authentication,
 }
 
 /// Reads and checks a configuration and its documents. `simulator` is where a rehearsal's targets
@@ -130,7 +131,8 @@ pub fn prepare(options: &Options, simulator: Option<SocketAddr>) -> anyhow::Resu
     let base_dir = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let environment = Environment { variable: &variable, base_dir };
     let config = config::read(&document, &environment).map_err(broken)?;
-    let targets = targets(&config)?;
+    let authentication = Authentication::load(config.auth.as_ref())?;
+    let targets = targets::targets(&config)?;
     let documents = Documents::new(targets.clone());
     let policies = sources(config.policies_dir.as_deref(), BUILT_IN_POLICIES)?;
     let pipelines = match &config.pipelines_dir {
@@ -147,7 +149,7 @@ pub fn prepare(options: &Options, simulator: Option<SocketAddr>) -> anyhow::Resu
             config.default_policy
         );
     }
-    Ok(Prepared { config, targets, snapshot, warnings: reports, documents })
+    Ok(Prepared { config, targets, snapshot, warnings: reports, documents, authentication })
 }
 
 /// Files first; built-in documents whose names the files do not use.
@@ -175,79 +177,6 @@ fn built_in(documents: &[(&str, &str)]) -> Vec<Source> {
         .collect()
 }
 
-fn targets(config: &Config) -> anyhow::Result<Targets> {
-    let targets = config
-        .targets
-        .iter()
-        .map(|(name, target)| {
-            self::target(name, target).with_context(|| format!("target `{name}`"))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Targets::new(targets, &config.default_targets))
-}
-
-fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
-    let dialect_name = match config.dialect {
-        RawDialect::Openai => "openai",
-        RawDialect::Anthropic => "anthropic",
-        RawDialect::Gemini => "gemini",
-    };
-    let dialect = dialect(dialect_name).context("unknown dialect")?;
-    let mut headers = http::HeaderMap::new();
-    for (name, value) in &config.headers {
-        headers.insert(HeaderName::try_from(name.as_str())?, HeaderValue::from_str(value)?);
-    }
-    if let Some(reference) = &config.credential {
-        let secret = secret::fetch(reference)?;
-        let own = dialect.credential_header();
-        let (header, prefix) = match &config.credential_header {
-            Some((header, prefix)) => (header.as_str(), prefix.as_str()),
-            None => (own.name, own.prefix),
-        };
-        let mut value =
-            HeaderValue::from_str(&format!("{prefix}{}", secret.expose())).map_err(|_| {
-                anyhow::anyhow!("its credential holds characters that no header may have")
-            })?;
-        value.set_sensitive(true);
-        headers.insert(HeaderName::try_from(header)?, value);
-    }
-    let endpoint = Endpoint::new(EndpointSettings {
-        dialect,
-        base_url: config.base_url.as_deref().unwrap_or(dialect.default_base_url()),
-        model: &config.model,
-        path: config.path.as_deref(),
-        query: &config.query,
-        headers,
-        connect_timeout: config.connect_timeout,
-        versions: match config.http {
-            RawHttp::Auto => HttpVersions::Auto,
-            RawHttp::Http2 => HttpVersions::Http2Only,
-            RawHttp::Http1 => HttpVersions::Http1Only,
-        },
-        response_bytes_max: config.response_bytes_max,
-        idle_connections_max: config.in_flight_max as usize,
-        private: config.private,
-    })?;
-    let (input, cached_input, output) = config.price;
-    Ok(Target {
-        name: name.clone(),
-        dialect,
-        provider: config.provider.clone().unwrap_or_else(|| dialect.provider().to_owned()),
-        model: config.model.clone(),
-        endpoint,
-        attempt_timeout: config.attempt_timeout,
-        price: Price { input, cached_input, output },
-        context_window: config.context_window,
-        max_output_tokens: config.max_output_tokens,
-        extra: config.extra.clone(),
-        gate: Gate::new(GateSettings {
-            in_flight_max: config.in_flight_max as usize,
-            queue_max: config.queue_max,
-            queue_timeout: config.queue_timeout,
-        }),
-    })
-}
-
 /// A service that runs.
 pub struct Service {
     /// Where the data plane is served.
@@ -263,6 +192,8 @@ pub struct Service {
     listeners: Tasks,
     /// Runs that outlive their call; stopped after the drain.
     runs: Tasks,
+    /// Closed once nothing changes any more.
+    audit: AuditLog,
     drain: Duration,
 }
 
@@ -276,9 +207,12 @@ impl Service {
         // A group of its own: calls that drain still need the simulator.
         let simulator = rehearsal(options, &Tasks::new()).await?;
         let prepared = prepare(options, simulator.as_ref().map(Simulator::addr))?;
-        let Prepared { mut config, targets, snapshot, warnings, documents } = prepared;
+        let Prepared { mut config, targets, snapshot, warnings, documents, authentication } =
+            prepared;
         config.data.address = options.data_address.unwrap_or(config.data.address);
         config.control.address = options.control_address.unwrap_or(config.control.address);
+        refuse_exposure(&config)?;
+        let audit = audit_log(&config)?;
         let data = server::bind(config.data.address).await?;
         let control = server::bind(config.control.address).await?;
         let telemetry = telemetry::start(&TelemetrySettings {
@@ -315,10 +249,12 @@ impl Service {
             health: Vec::new(),
             listeners,
             runs,
+            audit,
             drain: config.limits.drain,
         };
-        service.serve_data(&config, data).await?;
-        service.serve_control(&config, documents, control).await?;
+        service.serve_data(&config, &authentication.authenticator, data).await?;
+        service.serve_control(&config, &authentication.authenticator, documents, control).await?;
+        authentication.keep_fresh(&service.listeners);
         if let Some(path) = &options.address_file {
             write_address(path, service.data_address)?;
         }
@@ -326,7 +262,12 @@ impl Service {
         Ok(service)
     }
 
-    async fn serve_data(&mut self, config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+    async fn serve_data(
+        &mut self,
+        config: &Config,
+        authenticator: &Authenticator,
+        listener: TcpListener,
+    ) -> anyhow::Result<()> {
         let limits = &config.limits;
         let deadlines =
             DeadlineLimits { default: limits.default_deadline, cap: limits.deadline_cap };
@@ -337,7 +278,8 @@ impl Service {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<PipelineServiceServer<PipelineApi>>().await;
         self.health.push(reporter);
-        let mut server = server::builder(self.data_address, limits, config.data.tls.as_ref())?;
+        let tls = config.data.tls.as_ref();
+        let mut server = server::builder(self.data_address, limits, tls, authenticator)?;
         let router = server
             .add_service(health)
             .add_optional_service(reflection_v1(config.reflection)?)
@@ -358,19 +300,21 @@ impl Service {
     async fn serve_control(
         &mut self,
         config: &Config,
+        authenticator: &Authenticator,
         documents: Documents,
         listener: TcpListener,
     ) -> anyhow::Result<()> {
         let limits = &config.limits;
         let policy =
             PolicyServiceServer::new(PolicyApi::new(documents)).max_decoding_message_size(2 << 20);
-        let operations = OperationsServiceServer::new(OperationsApi::new(self.engine.clone()));
+        let operations = OperationsApi::new(self.engine.clone(), self.audit.clone());
+        let operations = OperationsServiceServer::new(operations);
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<PolicyServiceServer<PolicyApi>>().await;
         reporter.set_serving::<OperationsServiceServer<OperationsApi>>().await;
         self.health.push(reporter);
-        let mut server =
-            server::builder(self.control_address, limits, config.control.tls.as_ref())?;
+        let tls = config.control.tls.as_ref();
+        let mut server = server::builder(self.control_address, limits, tls, authenticator)?;
         let router = server
             .add_service(health)
             .add_optional_service(reflection_v1(config.reflection)?)
@@ -403,6 +347,7 @@ impl Service {
         if !self.listeners.wait(self.drain).await {
             tracing::warn!("calls were cut at the end of the drain time");
         }
+        self.audit.close().await;
         self.runs.stop();
         for run in self.engine.runs().running() {
             run.cancel.cancel();
@@ -415,6 +360,24 @@ impl Service {
         let flushed = self.runs.spawn_blocking(move || telemetry.shutdown());
         let _ = tokio::time::timeout(Duration::from_secs(6), flushed).await;
     }
+}
+
+/// The command line may have put a listener where the configuration would not have.
+fn refuse_exposure(config: &Config) -> anyhow::Result<()> {
+    let listeners = [&config.data, &config.control];
+    let exposed = listeners.iter().flat_map(|listener| listener.exposed(config.auth.is_some()));
+    match exposed.into_iter().next() {
+        Some(exposed) => Err(exposed).context("an address of the command line is refused"),
+        None => Ok(()),
+    }
+}
+
+fn audit_log(config: &Config) -> anyhow::Result<AuditLog> {
+    let Some(file) = &config.audit else { return Ok(AuditLog::default()) };
+    let settings =
+        AuditFile { path: file.path.clone(), bytes_max: file.bytes_max, files_max: file.files_max };
+    AuditLog::open(Some(settings))
+        .with_context(|| format!("cannot open the audit log {}", file.path.display()))
 }
 
 async fn rehearsal(options: &Options, tasks: &Tasks) -> anyhow::Result<Option<Simulator>> {

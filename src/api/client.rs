@@ -219,6 +219,37 @@ pub struct Refusal {
     pub run_id: String,
 }
 
+impl Refusal {
+    /// Whether the service could not be reached or could not answer, as against a call that is
+    /// wrong or that this caller may not make.
+    pub fn is_unavailable(&self) -> bool {
+        match self.code {
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Internal
+            | Code::Unknown
+            | Code::DataLoss
+            | Code::Cancelled => true,
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented => false,
+        }
+    }
+
+    /// Whether the caller is not known or may not make this call.
+    pub fn is_of_access(&self) -> bool {
+        matches!(self.code, Code::Unauthenticated | Code::PermissionDenied)
+    }
+}
+
 /// Takes a status apart.
 pub fn refusal(status: &Status) -> Refusal {
     let details = status.get_error_details();

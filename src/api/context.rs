@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
 
+use super::auth::{Identity, Refused};
+use super::status;
 use crate::telemetry::trace::{TraceContext, Tracer};
 
 /// Bounds on a caller's deadline.
@@ -52,15 +55,27 @@ pub fn trace(metadata: &MetadataMap, tracer: &Tracer) -> TraceContext {
     tracer.begin(text("traceparent"), text("tracestate"))
 }
 
-/// Whose call it is. Always `default` until callers can be told apart; never from the message.
-pub fn tenant() -> Arc<str> {
-    static DEFAULT: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
-    DEFAULT.get_or_init(|| "default".into()).clone()
+/// Whose call it is, as the layer in front of the services has found. Never from the message.
+///
+/// # Errors
+/// When nobody has asked who calls: the service is not served as it has to be.
+pub fn identity<T>(request: &Request<T>) -> Result<Arc<Identity>, Status> {
+    let identity = request.extensions().get::<Arc<Identity>>().cloned();
+    identity.ok_or_else(|| status::of_refused_caller(&Refused::Missing))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_the_layer_there_is_no_caller() {
+        let mut request = Request::new(());
+        let refused = identity(&request).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+        request.extensions_mut().insert(Identity::anonymous());
+        assert_eq!(&*identity(&request).unwrap().tenant, "default");
+    }
 
     #[test]
     fn grpc_timeouts() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::pb;
+use crate::control::audit::AuditEntry;
 use crate::engine::events::{RunEvent, RunEventKind};
 use crate::exchange::Usage;
 use crate::failure::{Failure, FailureDomain};
@@ -20,6 +21,19 @@ pub(super) fn timestamp(time: SystemTime) -> prost_types::Timestamp {
 
 pub(super) fn duration(duration: Duration) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(duration).ok()
+}
+
+pub(super) fn audit_entry(number: u64, entry: &AuditEntry) -> pb::AuditEntry {
+    pb::AuditEntry {
+        number,
+        time: Some(timestamp(entry.time)),
+        actor: entry.actor.clone(),
+        action: entry.action.name().to_owned(),
+        document: entry.document.clone(),
+        from_version: entry.from_version,
+        to_version: entry.to_version,
+        comment: entry.comment.clone(),
+    }
 }
 
 pub(super) fn domain(domain: FailureDomain) -> pb::FailureDomain {

@@ -6,10 +6,13 @@ use futures_util::Stream;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::context;
 use super::convert;
 use super::pb;
 use super::pb::operations_service_server::OperationsService;
+use super::request;
 use super::status::{self, FieldFault, NotFound};
+use crate::control::audit::{AuditAction, AuditEntry, AuditLog};
 use crate::engine::Engine;
 use crate::engine::alerts::Alert;
 use crate::engine::gates::Disabled;
@@ -19,14 +22,15 @@ use crate::engine::targets::Target;
 #[derive(Clone)]
 pub struct OperationsApi {
     engine: Engine,
+    audit: AuditLog,
 }
 
 type Streaming<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl OperationsApi {
-    /// The service over an engine.
-    pub fn new(engine: Engine) -> Self {
-        Self { engine }
+    /// The service over an engine, which records its changes in an audit log.
+    pub fn new(engine: Engine, audit: AuditLog) -> Self {
+        Self { engine, audit }
     }
 }
 
@@ -96,6 +100,7 @@ impl OperationsService for OperationsApi {
         &self,
         request: Request<pb::SetTargetRequest>,
     ) -> Result<Response<pb::SetTargetResponse>, Status> {
+        let caller = context::identity(&request)?;
         let message = request.into_inner();
         if message.reason.chars().count() > 256 {
             let fault = FieldFault::new("reason", "is longer than 256 characters");
@@ -115,8 +120,13 @@ impl OperationsService for OperationsApi {
             },
             credential: false,
         });
-        tracing::info!(target = %target.name, enabled = message.enabled, "target set");
+        let action = match &disabled {
+            Some(_) => AuditAction::TargetDisabled,
+            None => AuditAction::TargetEnabled,
+        };
         target.gate.set_disabled(disabled);
+        let entry = AuditEntry::new(&caller.name, action, &format!("target/{}", target.name));
+        self.audit.record(entry.comment(&message.reason)).await;
         Ok(Response::new(pb::SetTargetResponse { target: Some(target_status(target)) }))
     }
 
@@ -149,6 +159,35 @@ impl OperationsService for OperationsApi {
             .filter(|a| wanted == pb::AlertState::Unspecified || a.state() == wanted)
             .collect();
         Ok(Response::new(pb::ListAlertsResponse { alerts }))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<pb::ListAuditEntriesRequest>,
+    ) -> Result<Response<pb::ListAuditEntriesResponse>, Status> {
+        let message = request.into_inner();
+        let page = request::page_size(message.page_size)?;
+        let before = match message.page_token.as_str() {
+            "" => None,
+            token => Some(token.parse().map_err(|_| {
+                status::of_faults(&[FieldFault::new("page_token", "is no token of a page")])
+            })?),
+        };
+        let wanted = |entry: &AuditEntry| {
+            (message.document.is_empty() || entry.document == message.document)
+                && (message.actor.is_empty() || entry.actor == message.actor)
+        };
+        let found = self.audit.list(before, page + 1, wanted);
+        let entries: Vec<pb::AuditEntry> = found
+            .iter()
+            .take(page)
+            .map(|(number, entry)| convert::audit_entry(*number, entry))
+            .collect();
+        let next_page_token = match entries.last() {
+            Some(last) if found.len() > page => last.number.to_string(),
+            Some(_) | None => String::new(),
+        };
+        Ok(Response::new(pb::ListAuditEntriesResponse { entries, next_page_token }))
     }
 
     type WatchAlertsStream = Streaming<pb::WatchAlertsResponse>;

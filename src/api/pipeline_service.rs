@@ -8,6 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::auth::Identity;
 use super::context::{self, DeadlineLimits};
 use super::convert::{self, Detail};
 use super::pb::pipeline_service_server::PipelineService;
@@ -40,18 +41,19 @@ impl PipelineApi {
         Self { engine, limits }
     }
 
-    fn call<T>(&self, request: &Request<T>, method: &'static str) -> request::Call {
+    fn call<T>(&self, request: &Request<T>, method: &'static str) -> Result<request::Call, Status> {
         let metadata = request.metadata();
-        request::Call {
-            tenant: context::tenant(),
+        Ok(request::Call {
+            tenant: context::identity(request)?.tenant.clone(),
             trace: context::trace(metadata, self.engine.tracer()),
             deadline: context::deadline(metadata, self.limits, Instant::now()),
             name: call_name(method),
-        }
+        })
     }
 
-    fn run(&self, run_id: &str) -> Result<Arc<RunHandle>, Status> {
-        self.engine.runs().get(&context::tenant(), run_id).ok_or_else(|| {
+    /// A run of a tenant. Runs of others do not exist.
+    fn run(&self, caller: &Identity, run_id: &str) -> Result<Arc<RunHandle>, Status> {
+        self.engine.runs().get(&caller.tenant, run_id).ok_or_else(|| {
             status::of_not_found(&NotFound {
                 reason: "RUN_NOT_FOUND",
                 message: format!("there is no run `{run_id}`"),
@@ -78,7 +80,7 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::RunStepRequest>,
     ) -> Result<Response<pb::RunStepResponse>, Status> {
-        let call = self.call(&request, "mainstay.v1.PipelineService/RunStep");
+        let call = self.call(&request, "mainstay.v1.PipelineService/RunStep")?;
         let message = request.into_inner();
         let with_attempts = !message.options.as_ref().is_some_and(|o| o.omit_attempts);
         let run = request::run_step(&self.engine, message, call)?;
@@ -101,7 +103,7 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::RunPipelineRequest>,
     ) -> Result<Response<pb::RunPipelineResponse>, Status> {
-        let call = self.call(&request, "mainstay.v1.PipelineService/RunPipeline");
+        let call = self.call(&request, "mainstay.v1.PipelineService/RunPipeline")?;
         let message = request.into_inner();
         let detail = match &message.options {
             Some(options) if options.omit_attempts => Detail::WithoutAttempts,
@@ -121,7 +123,7 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::StreamPipelineRequest>,
     ) -> Result<Response<Self::StreamPipelineStream>, Status> {
-        let call = self.call(&request, "mainstay.v1.PipelineService/StreamPipeline");
+        let call = self.call(&request, "mainstay.v1.PipelineService/StreamPipeline")?;
         let deadline = call.deadline;
         let message = request.into_inner().request.ok_or_else(|| {
             status::of_faults(&[status::FieldFault::new("request", "is missing")])
@@ -154,7 +156,8 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::GetRunRequest>,
     ) -> Result<Response<pb::GetRunResponse>, Status> {
-        let handle = self.run(&request.into_inner().run_id)?;
+        let caller = context::identity(&request)?;
+        let handle = self.run(&caller, &request.into_inner().run_id)?;
         let run = Some(convert::run(&handle.record(), Detail::Full));
         Ok(Response::new(pb::GetRunResponse { run }))
     }
@@ -163,6 +166,7 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::ListRunsRequest>,
     ) -> Result<Response<pb::ListRunsResponse>, Status> {
+        let caller = context::identity(&request)?;
         let message = request.into_inner();
         let page = request::page_size(message.page_size)?;
         let state = pb::RunState::try_from(message.state).map_err(|_| {
@@ -174,7 +178,7 @@ impl PipelineService for PipelineApi {
             (message.pipeline.is_empty() || *record.pipeline == *message.pipeline)
                 && state.is_none_or(|state| record.state == state)
         };
-        let found = self.engine.runs().list(&context::tenant(), after, page + 1, wanted);
+        let found = self.engine.runs().list(&caller.tenant, after, page + 1, wanted);
         let more = found.len() > page;
         let runs: Vec<pb::Run> =
             found.iter().take(page).map(|record| convert::run(record, Detail::Summary)).collect();
@@ -192,7 +196,8 @@ impl PipelineService for PipelineApi {
         request: Request<pb::WatchRunRequest>,
     ) -> Result<Response<Self::WatchRunStream>, Status> {
         let deadline = context::deadline(request.metadata(), self.limits, Instant::now());
-        let handle = self.run(&request.into_inner().run_id)?;
+        let caller = context::identity(&request)?;
+        let handle = self.run(&caller, &request.into_inner().run_id)?;
         let mut watch = handle.watch();
         watch.mark_changed();
         let states =
@@ -219,8 +224,8 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::CancelRunRequest>,
     ) -> Result<Response<pb::CancelRunResponse>, Status> {
-        let message = request.into_inner();
-        let handle = self.run(&message.run_id)?;
+        let caller = context::identity(&request)?;
+        let handle = self.run(&caller, &request.into_inner().run_id)?;
         handle.cancel.cancel();
         let run = Some(convert::run(&handle.record(), Detail::WithoutAttempts));
         Ok(Response::new(pb::CancelRunResponse { run }))

@@ -14,8 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tower::layer::util::Stack;
 use tower::util::MapResponseLayer;
 
+use super::auth::{AccessLayer, Authenticator};
 use crate::config::{Limits, TlsFiles};
 
 /// A listener that cannot be set up.
@@ -62,7 +64,11 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 pub type Polish =
     MapResponseLayer<fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>>;
 
-/// A server with our limits, none of which the library sets by itself.
+/// What stands in front of the services of a listener, the last first.
+pub type Layers = Stack<AccessLayer, Stack<Polish, tower::layer::util::Identity>>;
+
+/// A server with our limits, none of which the library sets by itself, and nobody let in whom the
+/// authenticator does not know.
 ///
 /// # Errors
 /// See [`ListenError`].
@@ -70,7 +76,8 @@ pub fn builder(
     address: SocketAddr,
     limits: &Limits,
     tls: Option<&TlsFiles>,
-) -> Result<Server<tower::layer::util::Stack<Polish, tower::layer::util::Identity>>, ListenError> {
+    authenticator: &Authenticator,
+) -> Result<Server<Layers>, ListenError> {
     let mut server = Server::builder()
         .max_concurrent_streams(limits.streams_per_connection)
         .initial_stream_window_size(256 * 1024)
@@ -89,14 +96,17 @@ pub fn builder(
         let identity = Identity::from_pem(read(&files.certificate)?, read(&files.key)?);
         let mut config = ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(10));
         if let Some(path) = &files.client_ca {
-            config = config.client_ca_root(Certificate::from_pem(read(path)?));
+            config = config
+                .client_ca_root(Certificate::from_pem(read(path)?))
+                .client_auth_optional(files.client_certificate_optional);
         }
         server =
             server.tls_config(config).map_err(|source| ListenError::Tls { address, source })?;
     }
-    Ok(server.layer(MapResponseLayer::new(
+    let polish = MapResponseLayer::new(
         polish as fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>,
-    )))
+    );
+    Ok(server.layer(polish).layer(AccessLayer::new(authenticator.clone())))
 }
 
 /// Mends what the library answers by itself: an oversized message is `RESOURCE_EXHAUSTED` in the

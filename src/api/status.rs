@@ -13,6 +13,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, bad_request::FieldViolation};
 
+use super::auth::Refused;
 use super::convert;
 use crate::engine::SubmitError;
 use crate::failure::{Failure, FailureCause, FailureDomain};
@@ -98,6 +99,20 @@ pub fn of_faults(faults: &[FieldFault]) -> Status {
 pub fn of_not_found(missing: &NotFound) -> Status {
     let details = vec![error_info(missing.reason, HashMap::new())];
     status(Code::NotFound, &missing.message, details, MetadataMap::new())
+}
+
+/// A caller that is not let in, or may not make this call.
+pub fn of_refused_caller(refused: &Refused) -> Status {
+    let (code, reason) = match refused {
+        Refused::Missing => (Code::Unauthenticated, "CREDENTIALS_MISSING"),
+        Refused::Invalid => (Code::Unauthenticated, "CREDENTIALS_INVALID"),
+        Refused::Expired => (Code::Unauthenticated, "CREDENTIALS_EXPIRED"),
+        Refused::NotYet => (Code::Unauthenticated, "CREDENTIALS_NOT_YET_VALID"),
+        Refused::Role { .. } => (Code::PermissionDenied, "ROLE_MISSING"),
+        Refused::NotListed => (Code::PermissionDenied, "CALL_NOT_LISTED"),
+    };
+    let details = vec![error_info(reason, HashMap::new())];
+    status(code, &refused.to_string(), details, MetadataMap::new())
 }
 
 /// A call that this release does not serve yet.

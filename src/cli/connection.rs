@@ -14,22 +14,33 @@ const TOKEN_VARIABLE: &str = "MAINSTAY_TOKEN";
 
 /// What a command shows of itself to a running service.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Access")]
 pub struct CallerArgs {
     /// File with the bearer token; else the environment variable MAINSTAY_TOKEN, if it is set.
-    #[arg(long, value_name = "FILE", env = "MAINSTAY_TOKEN_FILE")]
+    #[arg(long, help_heading = "Access", value_name = "FILE", env = "MAINSTAY_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Authorities of the service's certificate, PEM; the system's if absent.
-    #[arg(long, value_name = "FILE", env = "MAINSTAY_TLS_CA")]
+    #[arg(long, help_heading = "Access", value_name = "FILE", env = "MAINSTAY_TLS_CA")]
     tls_ca: Option<PathBuf>,
     /// Client certificate, PEM.
-    #[arg(long, value_name = "FILE", env = "MAINSTAY_TLS_CERT", requires = "tls_key")]
+    #[arg(
+        long,
+        help_heading = "Access",
+        value_name = "FILE",
+        env = "MAINSTAY_TLS_CERT",
+        requires = "tls_key"
+    )]
     tls_cert: Option<PathBuf>,
     /// Key of the client certificate, PEM.
-    #[arg(long, value_name = "FILE", env = "MAINSTAY_TLS_KEY", requires = "tls_cert")]
+    #[arg(
+        long,
+        help_heading = "Access",
+        value_name = "FILE",
+        env = "MAINSTAY_TLS_KEY",
+        requires = "tls_cert"
+    )]
     tls_key: Option<PathBuf>,
     /// Send the token without TLS to a service on another machine.
-    #[arg(long)]
+    #[arg(long, help_heading = "Access")]
     allow_plaintext: bool,
 }
 

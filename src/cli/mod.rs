@@ -3,6 +3,7 @@
 //! Results go to standard output, everything about the way there to standard error, so that both
 //! a person and a pipe are served.
 
+mod audit;
 mod check;
 pub mod connection;
 mod explain;
@@ -12,6 +13,7 @@ mod run;
 mod serve;
 mod show;
 mod simulate;
+mod token;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -19,7 +21,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::api::auth::AccessFileError;
+use crate::api::client::Refusal;
 use crate::app::{Broken, Options};
+use crate::config::Exposed;
 
 /// How a command ended. Scripts can rely on these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,13 @@ pub enum Exit {
     Unavailable = 3,
     /// The run was degraded and `--fail-on-degraded` was given.
     Degraded = 4,
+}
+
+impl Exit {
+    /// How a command ends whose call was refused.
+    fn of(refusal: &Refusal) -> Self {
+        if refusal.is_unavailable() { Self::Unavailable } else { Self::Wrong }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -64,6 +76,10 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Print which ladder of actions answers which failure.
     Explain(explain::ExplainArgs),
+    /// Show who changed what in a running service.
+    Audit(audit::AuditArgs),
+    /// Make a bearer token for the callers file.
+    Token(token::TokenArgs),
     /// Run the simulated provider by itself.
     Simulate(simulate::SimulateArgs),
 }
@@ -103,15 +119,22 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Run(args) => run::run(*args).await,
             Command::Check(args) => check::run(&args),
             Command::Explain(args) => explain::run(&args),
+            Command::Audit(args) => audit::run(args).await,
+            Command::Token(args) => token::run(&args),
             Command::Simulate(args) => simulate::run(args).await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit.unwrap_or_else(|error| {
         complain(&error);
-        if error.is::<Broken>() { Exit::Wrong } else { Exit::Unavailable }
+        if is_wrong(&error) { Exit::Wrong } else { Exit::Unavailable }
     })
     .into()
+}
+
+/// Whether a file or document is at fault.
+fn is_wrong(error: &anyhow::Error) -> bool {
+    error.is::<Broken>() || error.is::<AccessFileError>() || error.is::<Exposed>()
 }
 
 /// Whether standard error takes colours.

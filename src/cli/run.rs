@@ -181,7 +181,8 @@ async fn call(args: &RunArgs, client: PipelineClient, input: &str) -> anyhow::Re
             }
             eprint!("{}", show::refusal(&refusal));
             let wrong = refusal.failure.is_none() && !refusal.faults.is_empty()
-                || status.code() == tonic::Code::NotFound;
+                || status.code() == tonic::Code::NotFound
+                || refusal.is_of_access();
             Ok(if wrong { Exit::Wrong } else { Exit::RunFailed })
         }
     }

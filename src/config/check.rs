@@ -60,6 +60,9 @@ pub(super) fn resolve(
     let mut check = Checker { document, environment, problems: Problems::default() };
     let data = check.listener("/listeners/data", raw.listeners.data, 50_051);
     let control = check.listener("/listeners/control", raw.listeners.control, 50_052);
+    let auth = check.auth(raw.auth);
+    check.exposure("/listeners/data", &data, auth.is_some());
+    check.exposure("/listeners/control", &control, auth.is_some());
     if data.address == control.address && data.address.port() != 0 {
         check.at("/listeners/control", format!("{} is the data listener's address", data.address));
     }
@@ -80,6 +83,7 @@ pub(super) fn resolve(
         check.at("/limits/default_deadline", "is longer than `deadline_cap`");
     }
     let telemetry = check.telemetry(raw.telemetry);
+    let audit = check.audit(raw.audit);
     if !check.problems.usable() {
         return Err(check.problems.sorted());
     }
@@ -94,6 +98,8 @@ pub(super) fn resolve(
         limits,
         telemetry,
         reflection: raw.reflection.unwrap_or(true),
+        auth,
+        audit,
     })
 }
 
@@ -137,7 +143,7 @@ impl Checker<'_> {
         self.problems.push(Problem::error(path, position, message));
     }
 
-    fn file(&self, path: &str) -> PathBuf {
+    pub(super) fn file(&self, path: &str) -> PathBuf {
         self.environment.base_dir.join(path)
     }
 
@@ -156,23 +162,14 @@ impl Checker<'_> {
                 fallback
             }
         };
-        if raw.tls.is_none() && !address.ip().is_loopback() && !raw.allow_plaintext {
-            let position = self.document.position_of(&format!("{path}/address"));
-            self.problems.push(
-                Problem::error(
-                    format!("{path}/address"),
-                    position,
-                    format!("{address} is not a loopback address and the listener has no TLS"),
-                )
-                .suggest(Some("add `tls`, or say `allow_plaintext: true`")),
-            );
-        }
         let tls = raw.tls.map(|tls| TlsFiles {
             certificate: self.file(&tls.certificate_file),
             key: self.file(&tls.key_file),
             client_ca: tls.client_ca_file.map(|file| self.file(&file)),
+            client_certificate_optional: tls.client_certificate_optional,
         });
-        Listener { address, tls }
+        let (allow_plaintext, allow_anonymous) = (raw.allow_plaintext, raw.allow_anonymous);
+        Listener { address, tls, allow_plaintext, allow_anonymous }
     }
 
     fn default_targets(

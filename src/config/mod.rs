@@ -3,6 +3,7 @@
 //! Read once, before any port is bound, and refused as a whole when anything in it is wrong. Only
 //! here are addresses, keys and headers; policies, pipelines and requests can only name targets.
 
+mod access;
 mod base_url;
 mod check;
 pub mod raw;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::document::{Document, Problems};
 
+pub use access::Exposed;
 pub use check::Environment;
 pub use raw::{RawDialect, RawHttp, RawSecret};
 pub use secret::Secret;
@@ -46,6 +48,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Offer reflection.
     pub reflection: bool,
+    /// Who may call; everybody if absent.
+    pub auth: Option<AuthConfig>,
+    /// File of the audit log.
+    pub audit: Option<AuditConfig>,
 }
 
 /// A listener.
@@ -55,6 +61,54 @@ pub struct Listener {
     pub address: SocketAddr,
     /// TLS.
     pub tls: Option<TlsFiles>,
+    /// Serve without TLS wherever it is.
+    pub allow_plaintext: bool,
+    /// Ask nobody who they are wherever it is.
+    pub allow_anonymous: bool,
+}
+
+/// How callers are told apart.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Callers with tokens and certificates.
+    pub callers_file: Option<PathBuf>,
+    /// JSON Web Tokens.
+    pub jwt: Option<JwtConfig>,
+}
+
+/// JSON Web Tokens.
+#[derive(Debug, Clone)]
+pub struct JwtConfig {
+    /// Public keys.
+    pub jwks_file: PathBuf,
+    /// What a token must say.
+    pub rules: JwtRules,
+}
+
+/// What a JSON Web Token must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtRules {
+    /// `iss`, exactly.
+    pub issuer: String,
+    /// One of these must be in `aud`.
+    pub audiences: Vec<String>,
+    /// How far the clocks may be apart.
+    pub leeway: Duration,
+    /// Claim with the roles: a name, or a JSON Pointer.
+    pub roles_claim: String,
+    /// Claim with the tenant, then required; the default tenant without it.
+    pub tenant_claim: Option<String>,
+}
+
+/// File of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// The file.
+    pub path: PathBuf,
+    /// Size at which it is renamed.
+    pub bytes_max: u64,
+    /// Renamed files kept.
+    pub files_max: u32,
 }
 
 /// Files of a listener's TLS.
@@ -66,6 +120,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Authorities of clients.
     pub client_ca: Option<PathBuf>,
+    /// Take clients without a certificate too.
+    pub client_certificate_optional: bool,
 }
 
 /// A target as configured.

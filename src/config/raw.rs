@@ -31,8 +31,13 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// Traces and logs.
     pub telemetry: RawTelemetry,
-    /// Offer gRPC server reflection. On if absent.
+    /// Offer gRPC server reflection. On if absent; callers need a role for it if there is `auth`.
     pub reflection: Option<bool>,
+    /// Who may call. Without it, everybody who reaches a listener may do everything, and the
+    /// listeners take only loopback addresses.
+    pub auth: Option<RawAuth>,
+    /// Where it is written down who changed what.
+    pub audit: RawAudit,
 }
 
 /// Where the server listens.
@@ -55,6 +60,8 @@ pub struct RawListener {
     pub tls: Option<RawTls>,
     /// Serve without TLS on an address that is not loopback.
     pub allow_plaintext: bool,
+    /// Let everybody do everything on an address that is not loopback. Only without `auth`.
+    pub allow_anonymous: bool,
 }
 
 /// TLS of a listener.
@@ -68,6 +75,56 @@ pub struct RawTls {
     /// File with the authorities whose client certificates are asked for, PEM.
     #[serde(default)]
     pub client_ca_file: Option<String>,
+    /// Take clients without a certificate too; they need a token.
+    #[serde(default)]
+    pub client_certificate_optional: bool,
+}
+
+/// Who may call.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawAuth {
+    /// File with callers, their tokens (as digests or by reference), certificates and roles. Read
+    /// again when it changes. Beside the configuration file if relative.
+    pub callers_file: Option<String>,
+    /// JSON Web Tokens.
+    pub jwt: Option<RawJwt>,
+}
+
+/// JSON Web Tokens: signed with RS256, ES256 or EdDSA; `exp`, `iss` and `aud` are required.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawJwt {
+    /// `iss`, exactly.
+    pub issuer: String,
+    /// Audiences, one of which must be in `aud`.
+    pub audience: Vec<String>,
+    /// File with the issuer's public keys, a JSON Web Key Set. Read again when it changes.
+    pub jwks_file: String,
+    /// How far the clocks may be apart, at most 30 s. 10 s if absent.
+    #[serde(default)]
+    pub leeway: Option<DurationText>,
+    /// Claim with the roles, by name or JSON Pointer. `roles` if absent.
+    #[serde(default)]
+    pub roles_claim: Option<String>,
+    /// Claim with the tenant, by name or JSON Pointer; tokens without it are refused then. If
+    /// absent, all tokens are of the tenant `default`.
+    #[serde(default)]
+    pub tenant_claim: Option<String>,
+}
+
+/// Where it is written down who changed what.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawAudit {
+    /// File that entries are appended to, one JSON object a line. In memory only if absent.
+    pub file: Option<String>,
+    /// Size at which the file is renamed to `FILE.1`. 16 MiB if absent.
+    #[schemars(range(min = 4096))]
+    pub bytes_max: Option<u32>,
+    /// Renamed files kept. 5 if absent.
+    #[schemars(range(max = 1_000))]
+    pub files_max: Option<u32>,
 }
 
 /// Something that may be called.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/documents/incident.txt");
 
-fn mainstay(arguments: &[&str]) -> Output {
+pub fn mainstay(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mainstay"))
         .args(arguments)
         .env_remove("MAINSTAY_CONFIG")

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod access;
 mod bad_input;
 mod cases_backoff;
 mod cases_breaker;

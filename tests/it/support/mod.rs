@@ -5,15 +5,15 @@ pub mod vectors;
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay::api::client::{self, PipelineClient, Refusal};
+use mainstay::api::client::{self, Caller, Credentials, PipelineClient, Refusal};
 use mainstay::api::pb;
 use mainstay::app::{Broken, Options, Service};
 use mainstay::simulate::{Script, Simulator};
 use mainstay::tasks::Tasks;
 use tempfile::TempDir;
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 /// Answers anything and misbehaves only on request: a target's model `m!FAULT` is that fault.
@@ -26,6 +26,9 @@ pub struct Plan {
     targets: Vec<(String, String)>,
     policies: Vec<(String, String)>,
     pipelines: Vec<(String, String)>,
+    files: Vec<(String, String)>,
+    listeners: Option<String>,
+    credentials: Credentials,
     extra: String,
 }
 
@@ -66,6 +69,24 @@ impl Plan {
         self
     }
 
+    /// A file beside the server configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// The listeners, written out.
+    pub fn listeners(mut self, text: &str) -> Self {
+        self.listeners = Some(text.to_owned());
+        self
+    }
+
+    /// What the rig's own client shows of itself.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
     /// Further lines of the server configuration.
     pub fn config(mut self, lines: &str) -> Self {
         self.extra.push_str(lines);
@@ -81,9 +102,13 @@ impl Plan {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let simulator = Simulator::bind(script, any, &tasks).await.unwrap();
         let dir = TempDir::new().unwrap();
-        let mut config = String::from(
-            "documents: {policies_dir: policies, pipelines_dir: pipelines}\n\
-             listeners: {data: {address: '127.0.0.1:0'}, control: {address: '127.0.0.1:0'}}\n\
+        let listeners = self
+            .listeners
+            .as_deref()
+            .unwrap_or("{data: {address: '127.0.0.1:0'}, control: {address: '127.0.0.1:0'}}");
+        let mut config = format!(
+            "documents: {{policies_dir: policies, pipelines_dir: pipelines}}\n\
+             listeners: {listeners}\n\
              targets:\n",
         );
         for (name, text) in &self.targets {
@@ -102,6 +127,9 @@ impl Plan {
         };
         write("policies", &self.policies);
         write("pipelines", &self.pipelines);
+        for (name, text) in &self.files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
         let path = dir.path().join("mainstay.yaml");
         std::fs::write(&path, config).unwrap();
         let options = Options { config: Some(path), quiet: true, ..Options::default() };
@@ -109,8 +137,9 @@ impl Plan {
             let shown = error.downcast_ref::<Broken>().map(|broken| broken.render(false));
             panic!("the service does not start: {error:#}\n{}", shown.unwrap_or_default());
         });
-        let channel = client::connect(&service.data_address.to_string()).await.unwrap();
-        Rig { service, simulator, channel, tasks, _dir: dir }
+        let address = service.data_address.to_string();
+        let channel = client::connect_as(&address, &self.credentials).await.unwrap();
+        Rig { service, simulator, channel, tasks, dir }
     }
 }
 
@@ -118,9 +147,9 @@ impl Plan {
 pub struct Rig {
     pub service: Service,
     pub simulator: Simulator,
-    pub channel: Channel,
+    pub channel: Caller,
     tasks: Tasks,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Rig {
@@ -162,6 +191,11 @@ impl Rig {
         let request = pb::GetRunRequest { run_id: run_id.to_owned() };
         let response = self.client().get_run(request).await.expect("the run is kept");
         response.into_inner().run.expect("a run")
+    }
+
+    /// A file beside the server configuration.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// Calls that the provider has seen for a model.

@@ -1,0 +1,85 @@
+//! Targets, from what is configured to what can be called.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::config::{Config, RawDialect, RawHttp, TargetConfig, secret};
+use crate::engine::gates::{Gate, GateSettings};
+use crate::engine::targets::{Price, Target, Targets};
+use crate::provider::dialect;
+use crate::provider::transport::{Endpoint, EndpointSettings, HttpVersions};
+
+pub(super) fn targets(config: &Config) -> anyhow::Result<Targets> {
+    let targets = config
+        .targets
+        .iter()
+        .map(|(name, target)| {
+            self::target(name, target).with_context(|| format!("target `{name}`"))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Targets::new(targets, &config.default_targets))
+}
+
+fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
+    let dialect_name = match config.dialect {
+        RawDialect::Openai => "openai",
+        RawDialect::Anthropic => "anthropic",
+        RawDialect::Gemini => "gemini",
+    };
+    let dialect = dialect(dialect_name).context("unknown dialect")?;
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in &config.headers {
+        headers.insert(HeaderName::try_from(name.as_str())?, HeaderValue::from_str(value)?);
+    }
+    if let Some(reference) = &config.credential {
+        let secret = secret::fetch(reference)?;
+        let own = dialect.credential_header();
+        let (header, prefix) = match &config.credential_header {
+            Some((header, prefix)) => (header.as_str(), prefix.as_str()),
+            None => (own.name, own.prefix),
+        };
+        let mut value =
+            HeaderValue::from_str(&format!("{prefix}{}", secret.expose())).map_err(|_| {
+                anyhow::anyhow!("its credential holds characters that no header may have")
+            })?;
+        value.set_sensitive(true);
+        headers.insert(HeaderName::try_from(header)?, value);
+    }
+    let endpoint = Endpoint::new(EndpointSettings {
+        dialect,
+        base_url: config.base_url.as_deref().unwrap_or(dialect.default_base_url()),
+        model: &config.model,
+        path: config.path.as_deref(),
+        query: &config.query,
+        headers,
+        connect_timeout: config.connect_timeout,
+        versions: match config.http {
+            RawHttp::Auto => HttpVersions::Auto,
+            RawHttp::Http2 => HttpVersions::Http2Only,
+            RawHttp::Http1 => HttpVersions::Http1Only,
+        },
+        response_bytes_max: config.response_bytes_max,
+        idle_connections_max: config.in_flight_max as usize,
+        private: config.private,
+    })?;
+    let (input, cached_input, output) = config.price;
+    Ok(Target {
+        name: name.clone(),
+        dialect,
+        provider: config.provider.clone().unwrap_or_else(|| dialect.provider().to_owned()),
+        model: config.model.clone(),
+        endpoint,
+        attempt_timeout: config.attempt_timeout,
+        price: Price { input, cached_input, output },
+        context_window: config.context_window,
+        max_output_tokens: config.max_output_tokens,
+        extra: config.extra.clone(),
+        gate: Gate::new(GateSettings {
+            in_flight_max: config.in_flight_max as usize,
+            queue_max: config.queue_max,
+            queue_timeout: config.queue_timeout,
+        }),
+    })
+}
