@@ -187,7 +187,9 @@ impl Finder<'_, '_> {
             }
             return Some(strict);
         }
-        match reader::read(self.text, start, Head::Bracket, self.budget) {
+        let cut = matches!(strict, Err(fault) if fault.at_end);
+        let head = if cut { Head::Cut } else { Head::Bracket };
+        match reader::read(self.text, start, head, self.budget) {
             Ok(reading) => Some(self.candidate(
                 reading.value,
                 reading.changes,

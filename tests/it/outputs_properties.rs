@@ -26,6 +26,39 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A document as models write them: names are words, texts hold what texts hold.
+fn any_document() -> impl Strategy<Value = Value> {
+    let scalar = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i32>().prop_map(Value::from),
+        "[a-zé名 ,.:;(){}\\[\\]'\"\n/#-]{0,16}".prop_map(Value::String),
+    ];
+    let document = scalar.prop_recursive(4, 32, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::Array),
+            prop::collection::vec(("[a-z_]{1,8}", inner), 1..5)
+                .prop_map(|members| Value::Object(Map::from_iter(members))),
+        ]
+    });
+    prop::collection::vec(("[a-z_]{1,8}", document), 2..5)
+        .prop_map(|members| Value::Object(Map::from_iter(members)))
+}
+
+/// Whether a value says nothing that the whole does not say.
+fn is_part_of(value: &Value, whole: &Value) -> bool {
+    match (value, whole) {
+        (Value::Object(value), Value::Object(whole)) => value
+            .iter()
+            .all(|(name, value)| whole.get(name).is_some_and(|whole| is_part_of(value, whole))),
+        (Value::Array(value), Value::Array(whole)) => {
+            value.len() <= whole.len() && value.iter().zip(whole).all(|(v, w)| is_part_of(v, w))
+        }
+        (Value::String(value), Value::String(whole)) => whole.starts_with(value.trim_end()),
+        (value, whole) => value == whole,
+    }
+}
+
 /// Text made of the pieces that readers of JSON stumble over.
 fn any_muddle() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
@@ -136,5 +169,19 @@ proptest! {
         let text = format!("Here you are:\n```json\n{value}\n```\nBye.");
         let checked = check(&text, false, &Contract::json(ContractOptions::default()));
         prop_assert_eq!(checked.value, Some(value));
+    }
+
+    /// Of a text that was cut nothing comes back that the whole does not say, and what comes back
+    /// is marked.
+    #[test]
+    fn a_cut_text_is_not_completed(value in any_document(), pretty in any::<bool>(), at in 0.0..1.0) {
+        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+        let text = text.expect("a value can be written");
+        let cut = text.floor_char_boundary((text.len() as f64 * at) as usize);
+        let checked = check(&text[..cut], false, &Contract::json(ContractOptions::default()));
+        if let Some(part) = checked.value {
+            prop_assert!(is_part_of(&part, &value), "{part} of {}", &text[..cut]);
+            prop_assert_eq!(checked.verdict, Verdict::Lossy);
+        }
     }
 }

@@ -7,6 +7,7 @@
 use serde_json::Number;
 
 use super::ChangeKind;
+use crate::output::reader::wide_digit;
 use crate::output::strict;
 
 /// A number read from text.
@@ -122,6 +123,10 @@ pub(super) fn parse(text: &str, integer: bool) -> Option<Parsed> {
     let text = text.trim();
     if text.is_empty() || text.len() > LENGTH_MAX {
         return None;
+    }
+    if text.chars().any(|c| wide_digit(c).is_some()) {
+        let narrow: String = text.chars().map(|c| wide_digit(c).unwrap_or(c)).collect();
+        return parse(&narrow, integer);
     }
     if let Some(parsed) = spelled(text, integer) {
         return Some(parsed);
@@ -292,6 +297,8 @@ mod tests {
         check("1,23,456", true, Some(("123456", Some(NumberGuessed))));
         check("007", true, Some(("7", Some(NumberGuessed))));
         check("1_000", true, Some(("1000", None)));
+        check("４２", true, Some(("42", None)));
+        check("１，２３４", true, None);
         check("$5", false, Some(("5", Some(UnitDropped))));
         check("12 %", true, Some(("12", Some(UnitDropped))));
         check("5 kg", false, Some(("5", Some(UnitDropped))));

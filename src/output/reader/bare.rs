@@ -171,6 +171,7 @@ impl Reader<'_, '_> {
         let mut end = begin;
         while let Some(c) = self.char_at(end) {
             let part = c.is_ascii_alphanumeric()
+                || glyph::wide_digit(c).is_some()
                 || matches!(c, '+' | '-' | '.' | '_' | '−')
                 || (c.is_alphanumeric() && end > begin);
             if !part {
@@ -394,6 +395,11 @@ fn other_scalar(token: &str) -> Option<(Value, Option<ChangeKind>)> {
         "false" => return Some((Value::Bool(false), Some(ChangeKind::LiteralGuessed))),
         "null" | "none" => return Some((Value::Null, Some(ChangeKind::LiteralGuessed))),
         _ => (),
+    }
+    if token.chars().any(|c| glyph::wide_digit(c).is_some()) {
+        let narrow: String = token.chars().map(|c| glyph::wide_digit(c).unwrap_or(c)).collect();
+        let (value, change) = scalar(&narrow)?;
+        return Some((value, change.or(Some(ChangeKind::NumberStyle))));
     }
     let number = |text: &str| {
         strict::is_number(text).then(|| strict::number(text)).flatten().map(Value::Number)

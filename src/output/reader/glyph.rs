@@ -31,6 +31,11 @@ pub(super) fn plain(c: char) -> char {
     }
 }
 
+/// The ASCII digit that a full-width digit stands for.
+pub(in crate::output) fn wide_digit(c: char) -> Option<char> {
+    matches!(c, '０'..='９').then(|| char::from_digit(u32::from(c) - u32::from('０'), 10))?
+}
+
 /// White space, control characters and invisible ones.
 pub(in crate::output) fn is_blank(c: char) -> bool {
     c.is_whitespace()

@@ -90,6 +90,28 @@ impl Reader<'_, '_> {
         false
     }
 
+    /// Whether a quoted name stands at `at`, whole or begun, and the text ends with it: it was cut
+    /// before the colon.
+    pub(super) fn name_at_the_end(&mut self, at: usize) -> bool {
+        let Some(opener) = self.char_at(at).filter(|c| is_quote(*c)) else {
+            return false;
+        };
+        let mut end = at + opener.len_utf8();
+        let limit = end + KEY_BYTES_MAX;
+        self.budget.take(KEY_BYTES_MAX.min(self.bytes.len() - at));
+        while let Some(c) = self.char_at(end) {
+            end += c.len_utf8();
+            if closing(opener, c) != Closing::No {
+                let next = self.blank_end(end);
+                return next == self.bytes.len();
+            }
+            if end > limit || matches!(c, '\n' | ':' | '{' | '[') {
+                return false;
+            }
+        }
+        true
+    }
+
     /// A number as a name: only with a structure or a string as its value, since times and lists
     /// in a text look much the same.
     fn digits_colon(&mut self, at: usize) -> bool {

@@ -25,7 +25,7 @@ use super::change::{ChangeKind, Changes};
 use super::strict::DEPTH_MAX;
 use glyph::plain;
 
-pub(super) use glyph::{is_blank, is_quote};
+pub(super) use glyph::{is_blank, is_quote, wide_digit};
 
 /// What the reader got out of the text.
 #[derive(Debug)]
@@ -52,6 +52,9 @@ pub(super) struct Refusal {
 pub(super) enum Head {
     /// An opening bracket stands in the text.
     Bracket,
+    /// The same, and all that follows is JSON that breaks off with the text: nothing in it is to
+    /// be guessed but where the rest went.
+    Cut,
     /// The opening brace is missing.
     Members,
     /// The opening bracket is missing.
@@ -75,6 +78,7 @@ pub(super) fn read(
         root: None,
         open: 0,
         triples_end: [text.len(); 2],
+        is_json: head == Head::Cut,
     };
     reader.run(head)
 }
@@ -118,6 +122,8 @@ struct Reader<'t, 'b> {
     open: usize,
     /// From where on no closing triple quote is left, by quote.
     triples_end: [usize; 2],
+    /// Up to the end of the text this is JSON: every quote means what it says.
+    is_json: bool,
 }
 
 type Step<T> = Result<T, Refusal>;
@@ -125,7 +131,7 @@ type Step<T> = Result<T, Refusal>;
 impl Reader<'_, '_> {
     fn run(&mut self, head: Head) -> Step<Reading> {
         let mut state = match head {
-            Head::Bracket => State::Value,
+            Head::Bracket | Head::Cut => State::Value,
             Head::Members => self.open_missing(Kind::Object),
             Head::Items => self.open_missing(Kind::Array),
         };

@@ -112,6 +112,13 @@ impl Reader<'_, '_> {
         let Some(opener) = self.peek() else {
             return self.refuse();
         };
+        if self.is_json
+            && let Ok((string, after)) = strict::string_at(self.text, begin + 1)
+        {
+            self.budget.take(after - begin);
+            self.at = after;
+            return Ok((Some(string), false));
+        }
         if let Some(strict) = self.plain_string(opener, role) {
             return Ok((Some(strict), false));
         }
@@ -206,6 +213,9 @@ impl Reader<'_, '_> {
     /// Finds the end of the string whose content begins at `start`.
     fn ending(&mut self, start: usize, opener: char, role: Role) -> Step<Ending> {
         let mut inside = Inside::default();
+        if self.is_json {
+            return Ok(self.no_strong_end(&inside));
+        }
         let mut at = start;
         while let Some(c) = self.char_at(at) {
             if !self.budget.take(1) && self.budget.spent() && inside.weak.is_some() {

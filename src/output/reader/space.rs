@@ -14,7 +14,7 @@ impl Reader<'_, '_> {
             let rest = &self.text[self.at..];
             let length = match c {
                 '\\' => escaped_space(rest),
-                '/' | '#' | '<' => match comment(rest, value_due) {
+                '/' | '#' | '<' | '-' => match comment(rest, value_due) {
                     Some(length) => {
                         self.note_comment(length);
                         length
@@ -94,6 +94,10 @@ fn comment(rest: &str, value_due: bool) -> Option<usize> {
     if rest.starts_with("<!--") {
         return Some(rest.find("-->").map_or(rest.len(), |end| end + 3));
     }
+    // SQL's and Lua's; a dash alone is a way to say that there is no value.
+    if rest.strip_prefix("-- ").is_some_and(|body| body.starts_with(char::is_alphabetic)) {
+        return Some(line(rest));
+    }
     if let Some(body) = rest.strip_prefix('#') {
         let is_value = value_due && body.starts_with(|c: char| c.is_alphanumeric());
         return (!is_value).then(|| line(rest));
@@ -116,7 +120,12 @@ fn announces_elision(comment: &str) -> bool {
         "the rest",
         "rest of",
         "and so on",
+        "and more",
         "etc.",
+        "usw.",
+        "и т.д",
+        "省略",
+        "等等",
         "elided",
         "abbreviated",
         "for brevity",
@@ -139,10 +148,10 @@ fn announces_elision(comment: &str) -> bool {
     if PHRASES.iter().any(|phrase| body.contains(phrase)) {
         return true;
     }
-    // `48 more`, `more of the same`
-    let mut words = body.split_whitespace();
-    let first = words.next().unwrap_or_default();
-    let second = words.next().unwrap_or_default();
-    first == "more" && matches!(second, "" | "of" | "to" | "data")
-        || first.parse::<u64>().is_ok() && second == "more"
+    // `48 more`, `and 12 more`, `more of the same`
+    let words: Vec<&str> = body.split_whitespace().collect();
+    let counted = |pair: &[&str]| matches!(pair, [count, "more"] if count.parse::<u64>().is_ok());
+    matches!(words.as_slice(), ["more"] | ["more", "of" | "to" | "data", ..])
+        || words.get(..2).is_some_and(counted)
+        || words.len().checked_sub(2).and_then(|at| words.get(at..)).is_some_and(counted)
 }

@@ -130,6 +130,7 @@ impl Reader<'_, '_> {
             Some('{') if self.line_break_before(then) => Strength::Strong,
             Some('`') if self.text[then..].starts_with("```") => Strength::Strong,
             Some(_) if self.key_colon(then) || self.word_then_key(then) => Strength::Strong,
+            Some(_) if self.name_at_the_end(then) => Strength::Strong,
             Some(_) => Strength::Weak,
         }
     }

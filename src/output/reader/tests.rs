@@ -71,6 +71,7 @@ fn unquoted() {
     check("[True, None]", "[true,null]", &["literal_style"]);
     check("[NaN]", "[null]", &["literal_guessed"]);
     check("[+1, .5, 0x1F, 1_000]", "[1,0.5,31,1000]", &["number_style"]);
+    check("{\"a\": ４２, \"b\": -３.５}", "{\"a\":42,\"b\":-3.5}", &["number_style"]);
     check("{\"a\": 1,200, \"b\": 2}", "{\"a\":1200,\"b\":2}", &["number_guessed", "text_guessed"]);
     check("{\"a\": ObjectId(\"6\")}", "{\"a\":\"6\"}", &["call_removed"]);
     check("[(1, 2)]", "[[1,2]]", &["bracket_style"]);
@@ -81,6 +82,9 @@ fn comments_and_ellipses() {
     check("[1, // one\n2]", "[1,2]", &["comment_removed"]);
     check("[1 /* x */]", "[1]", &["comment_removed"]);
     check("[1, /* 48 more items */]", "[1]", &["comma_removed", "elision_dropped"]);
+    check("[1, 2 // and 12 more\n]", "[1,2]", &["elision_dropped"]);
+    check("[1, 2 // one more thing\n]", "[1,2]", &["comment_removed"]);
+    check("[1, -- one\n2]", "[1,2]", &["comment_removed"]);
     check("[1, ...]", "[1]", &["elision_dropped"]);
     check("{\"a\": 1, NOTE \"b\": 2}", "{\"a\":1,\"b\":2}", &["words_dropped"]);
 }
@@ -100,6 +104,9 @@ fn brackets() {
 fn cut_texts_are_never_completed() {
     check("{\"a\": 1, \"b", "{\"a\":1}", &["tail_dropped", "tail_missing"]);
     check("{\"a\": 1, \"b\":", "{\"a\":1}", &["tail_dropped", "tail_missing"]);
+    check("{\"a\": \"x\",\n \"", "{\"a\":\"x\"}", &["tail_dropped", "tail_missing"]);
+    check("{\"a\": \"x\", \"b\"", "{\"a\":\"x\"}", &["tail_missing"]);
+    check("{'a': 'x', 'b'\n", "{\"a\":\"x\"}", &["quote_style", "tail_missing"]);
     check("{\"a\": tru", "{}", &["tail_dropped", "tail_missing"]);
     check("[1, 23", "[1]", &["tail_dropped", "tail_missing"]);
     check("[\"x", "[\"x\"]", &["tail_missing"]);
