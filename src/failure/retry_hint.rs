@@ -144,9 +144,9 @@ fn empty_bucket(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
 #[expect(clippy::expect_used, reason = "a constant pattern, compiled by every test")]
 static IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"(?i)(?:try(?:ing)? again|retry(?:ing)?|retry[- _]after|wait|resets?|available again|replenished)",
+        r"(?i)(?:try(?:ing)? again|retry(?:ing)?|retry[- _]after|wait|resets?|available|replenished)",
         r"(?: (?:again|your request|the request|it|shortly|later))?",
-        r"(?: ?(?:in|after|for|at least|about|approximately|around|another|until|within|:|=))* ",
+        r"(?: ?(?:in|after|for|at least|about|approximately|around|another|until|within|~|:|=))* ",
         r"?(\d[\d.]*(?:ms|[hms])(?:\d[\d.]*(?:ms|[hms]))*|\d[\d.]*) ?",
         r"(milliseconds?\b|msecs?\b|ms\b|seconds?\b|secs?\b|s\b|minutes?\b|mins?\b|m\b|hours?\b|hrs?\b|h\b|days?\b|d\b)?",
     ))
@@ -296,6 +296,9 @@ mod tests {
             ("Retry-After: 3 sec", Some(3000)),
             ("请 30 秒后重试", Some(30_000)),
             ("within the last 5 minutes, please wait a moment and try again.", None),
+            ("Request was throttled. Expected available in 6 seconds.", Some(6000)),
+            ("Try again in ~61 min.", Some(3_660_000)),
+            ("try again after 11:34 AM", None),
             ("try again later", None),
             ("retry 3 times", None),
             ("Please try again in 5", None),

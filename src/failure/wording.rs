@@ -54,6 +54,7 @@ static OTHER_RESOURCE: LazyLock<RegexSet> = LazyLock::new(|| set(patterns::OTHER
 static TOO_LARGE: LazyLock<RegexSet> = LazyLock::new(|| set(patterns::TOO_LARGE));
 static GATEWAY: LazyLock<RegexSet> = LazyLock::new(|| set(patterns::GATEWAY));
 static TIMEOUT: LazyLock<RegexSet> = LazyLock::new(|| set(patterns::TIMEOUT));
+static CRASH: LazyLock<RegexSet> = LazyLock::new(|| set(patterns::CRASH));
 static SERVER_FAULT: LazyLock<RegexSet> = LazyLock::new(|| set(patterns::SERVER_FAULT));
 
 static DAY: LazyLock<Regex> = LazyLock::new(|| one(patterns::DAY));
@@ -140,7 +141,8 @@ impl Wording {
             400..=499 if !matches!(status, 402 | 408 | 409 | 423 | 425 | 499) => self.judge_400(),
             500 => self.judge_5xx(None),
             502 => self.judge_5xx(Some(BadGateway)),
-            503 => self.judge_503(),
+            504 | 522 | 524 | 529 => None,
+            503 | 505..=599 => self.judge_503(),
             _ => None,
         }
     }
@@ -157,6 +159,7 @@ impl Wording {
             (&MODEL, ModelNotFound),
             (&UNSUPPORTED, UnsupportedParameter),
             (&TOO_LARGE, RequestTooLarge),
+            (&CRASH, ServerError),
         ])
     }
 
@@ -194,7 +197,12 @@ impl Wording {
     }
 
     fn judge_401(&self) -> Option<FailureCause> {
-        self.first(&[(&QUOTA, QuotaExhausted), (&ROUTING, PermissionDenied)])
+        self.first(&[
+            (&QUOTA, QuotaExhausted),
+            (&ROUTING, PermissionDenied),
+            (&AUTH, Authentication),
+            (&PERMISSION, PermissionDenied),
+        ])
     }
 
     fn judge_403(&self) -> Option<FailureCause> {

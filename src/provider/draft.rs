@@ -81,7 +81,7 @@ impl Ending {
             | "malformedresponse"
             | "malformedmodeloutput"
             | "malformedtooluse" => Self::BadCall,
-            "unexpectedtoolcall" => Self::WrongCall,
+            "unexpectedtoolcall" | "toomanytoolcalls" => Self::WrongCall,
             "other" | "imageother" | "noimage" | "pauseturn" => Self::Untold(shorten(word)),
             _ => Self::Unknown(shorten(word)),
         })

@@ -17,7 +17,8 @@ pub(super) const QUOTA: &[&str] = &[
     r"(exceeded|exceeds|reached|exhausted|used up)( \w+){0,4} (quota|allowance)",
     r"quota( \w+){0,4} (exceeded|exhausted|used up|reached|depleted|insufficient|finished)",
     r"out of( \w+){0,3} quota|quota will be (replenished|reset)|no (remaining )?quota",
-    r"usage[ _-]limits?\b|usage cap|plan limit|limit of your( \w+){0,2} plan",
+    r"usage[ _-]limits?\b|usage cap|plan limit|limit of your( \w+){0,2} plan|(out of|extra|purchase|buy) (extra |more )?usage",
+    r"(daily|weekly|monthly|yearly|annual)( [\w/]+){0,3} (limit|cap|allowance)\b|used up your|over( the| its| their| your)? budget|exceeded ?budget",
     r"free (tier|trial|quota|allocation|usage|plan)( \w+){0,6} (exhausted|exceeded|used|expired|ended|over|reached|only|limit)",
     r"trial (\w+ ){0,3}(expired|ended|over)|subscription (\w+ ){0,4}(expired|inactive|lapsed|required|not active)",
     r"top[ -]?up|recharge|^limit exceeded\.?$",
@@ -35,7 +36,7 @@ pub(super) const METERED: &[&str] =
     &[r"quota exceeded for (quota metric|metric|aiplatform)", r"(call|token) rate limit of your"];
 
 /// An allowance of nothing at all.
-pub(super) const NO_ALLOWANCE: &[&str] = &[r"\blimit(:| is| of|=) ?0(\.0+)?($|[,;.\s])"];
+pub(super) const NO_ALLOWANCE: &[&str] = &[r"\blimit(:| is| of| set to|=) ?0(\.0+)?($|[,;.\s])"];
 
 /// One request above the allowance of a minute.
 pub(super) const PER_REQUEST: &[&str] = &[
@@ -70,7 +71,7 @@ pub(super) const PACE: &[&str] = &[
     r"throttl|slow down",
     r"(requests?|tokens?|calls?|queries|messages) (per|/|a|an|each) ?(second|sec|minute|min|hour|hr|day|week|month)|per[- ]minute|\b(rpm|tpm|rpd|tpd|qps|rps)\b",
     r"(concurren(t|cy)|parallel)( \w+){0,4} (limit|exceed|reach|maximum)|(limit|exceed|reach|maximum)\w*( \w+){0,4} concurren",
-    r"速率|频率|限流|限速|(请求|调用|并发).{0,8}(过多|过快|过高|频繁|超|限制|上限)",
+    r"速率|频率|限流|限速|(请求|调用|并发).{0,8}(过多|过快|过高|频繁|超[出过限额量]|限制|上限)",
     r"レート制限|リクエスト.{0,8}多すぎ|요청.{0,8}(너무 많|초과)|속도 제한|호출 제한",
     r"слишком много запрос|лимит запрос|превышен.{0,12}лимит|trop de requêtes|limite de (débit|requêtes)",
     r"zu viele anfragen|ratenlimit|demasiadas (solicitudes|peticiones)|muitas (requisições|solicitações)|límite de (velocidad|tasa)",
@@ -78,12 +79,13 @@ pub(super) const PACE: &[&str] = &[
 
 /// The model's window. Each needs a subject and a way of being too much.
 pub(super) const WINDOW: &[&str] = &[
-    r"context[ _-]?(length|window|size|limit|budget)s?.{0,120}(exceed|too (long|large|big|many)|longer|larger|greater|more than|less than|smaller|reduce|overflow|fit|beyond|surpass|however|shorten|but|resulted|over\b|maximum|full)",
+    r"context[ _-]?(length|window|size|limit|budget)s?.{0,120}(exceed|too (long|large|big|many)|longer|larger|greater|more than|less than|smaller|reduce|overflow|fit|beyond|surpass|however|shorten|but|resulted|over\b|maximum|full|requested)",
     r"(exceed|too (long|large|big|many)|longer|larger|greater|more than|less than|beyond|surpass|over|maximum|does not fit|doesn't fit|not fit|overflow|bigger|outside|ran out of)\w*.{0,80}context",
     r"max(imum)?[ _](context|prompt|input|sequence|model|total)[ _](len(gth)?|tokens?|size)s?.{0,80}(\d|exceed|but|longer|however)",
     r"max_(model_len|seq_len|sequence_length|position_embeddings|input_length|input_tokens|total_tokens|num_tokens)",
     r"(prompt|input|messages?|conversation|query|transcript|history|instructions?)( length| text| size| tokens?| token count)?( is| are| was| were|:)? ?too (long|large)\b",
-    r"(prompt|input|inputs?|message|conversation|sequence|total|requested|request)('s)?`?[ _-]?(length|size|token count|tokens?|number of tokens).{0,80}(exceed|greater than|more than|longer than|larger than|over the|must (be|not)|<=|less than|cannot|above|should be|beyond|limit(ed)? (of|to))",
+    r"(prompt|input|inputs?|message|conversation|sequence|total|requested|request)('s)?`?[ _-]?(length|size|token count|tokens?|number of tokens).{0,80}(exceed|greater than|more than|longer than|larger than|over the|must (be|not)|<=|less than|cannot|above|should be|beyond|limit(ed)? (of|to)|supports? (only )?up to)",
+    r"tokens in (the |your )?(request|prompt|input|messages?).{0,20}(more than|exceed|over|above|greater|larger)",
     r"(exceed|surpass|above|over)\w*( \w+){0,5} (number of )?(input |prompt |total )?(tokens? (limit|allowed|count)|limit of [\d,]+ tokens|maximum tokens)",
     r"exceed\w*( [\w']+){0,3} (max(imum)?|allowed|permitted)( \w+){0,4} tokens?\b",
     r"(token|length) (count|limit).{0,40}exceed|exceed\w*( \w+){0,4} (token|length|input|prompt)[ _-](limit|count|length)",
@@ -152,7 +154,7 @@ pub(super) const AUTH: &[&str] = &[
 
 /// The credential is known and may not do this.
 pub(super) const PERMISSION: &[&str] = &[
-    r"location is not supported|(country|region|territory|location)s?.{0,40}not (supported|available|allowed|permitted)|not (supported|available|allowed) in (your|this) (country|region|location|territory)",
+    r"location is not supported|(country|region|territory|location)s?.{0,40}not (supported|available|allowed|permitted)|not (supported|available|allowed) (in|from) (\w+ ){1,2}(countr|region|location|territor)",
     r"permission[ _-]?denied|do(es)? not have (\w+ ){0,3}(permission|access)|don't have (\w+ ){0,3}(permission|access)|doesn't have (\w+ ){0,3}(permission|access)|access (is )?denied|insufficient (permission|privilege|scope)",
     r"(not|isn't|aren't) (authorized|allowed|permitted|entitled|enabled for) (to (access|perform|use|call|invoke)|for (this|your))|forbidden|not been granted|no access to|access to (this|the) (model|endpoint)( \w+){0,3} (denied|restricted|not allowed)",
     r"(organization|project|account) must be verified|must be verified to|terms of service must be accepted|accept the terms|gated",
@@ -182,7 +184,7 @@ pub(super) const UNSUPPORTED: &[&str] = &[
     r"unsupported|not[ _]supported|do(es)? not (currently )?support|doesn't (currently )?support|don't (currently )?support|isn't supported|aren't supported|not yet supported|no longer supported|cannot support|unsupport",
     r"(extra|additional) (inputs?|fields?|parameters?|propert(y|ies)) (are|is) not (permitted|allowed)|extra_forbidden|unexpected (keyword|field|parameter|argument|property)",
     r"(unrecogni[sz]ed|unknown|unexpected) (request )?(argument|parameter|field|key|name|option|property)",
-    r"(is|are) not (available|permitted|allowed|enabled|implemented|compatible)( \w+){0,2} (with|by|for|in|on|when using) (this|the|your|that|current) (model|endpoint|provider|backend|deployment|version|engine)|not compatible with (this|the) model",
+    r"(is|are) not (available|permitted|allowed|enabled|implemented|compatible)( \w+){0,2} (with|by|for|in|on|when using) (this |the |your |that |current )?(model|endpoint|provider|backend|deployment|version|engine)|only works (in|with)|not compatible with (this|the) model",
     r"do(es)? not (have|accept|allow|handle|process|understand)( \w+){0,3} (image|vision|audio|video|tool|function|file|pdf|multimodal)|is not (a )?(multimodal|vision)|only (supports|accepts|support|accept|available)|(cannot|can't|unable to) (process|accept|read|handle) (image|audio|video|file)s?|text[- ]only",
     r"no endpoints found that support|requires? --enable|enable-auto-tool-choice|mmproj|not implemented|image input",
     r"不支持|不被支持|暂不支持|サポートされていません|対応していません|지원하지 않|지원되지 않|не поддержива",
@@ -202,8 +204,9 @@ pub(super) const OTHER_RESOURCE: &[&str] = &[
 
 /// Bytes, pixels, pages or pieces, not tokens.
 pub(super) const TOO_LARGE: &[&str] = &[
-    r"(request|payload|body|file|image|attachment|pdf|document|content|audio|video|media|base64|upload|entity)s?\b.{0,60}(too (large|big|many)|exceed\w*.{0,60}(\d ?(bytes|kb|mb|mib|gb|pixels|pages)|bytes|size|megabytes|pixels|pages|dimension))",
+    r"(request|payload|body|file|image|attachment|pdf|document|content|audio|video|media|base64|upload|entity)s?\b.{0,60}(too (large|big|many)|exceed\w*.{0,60}(\d ?(bytes|kb|mb|mib|gb|pixels|pages)|bytes|size|megabytes|pixels|pages?\b|dimension))",
     r"too large (in|for) (bytes|size)|(exceed|over|above)\w* (the )?(maximum |max )?(allowed |permitted )?(number of bytes|file size|image size|payload size|body size|request size|size)",
+    r"(maximum of|at most|no more than|limit of|only) \d+ (\w+ ){0,2}(image|file|attachment|page|document)",
     r"too many (images|files|attachments|pages|documents)|larger than (the )?(max(imum)?|allowed) (size|bytes)|\d ?(mb|mib|megabytes) (maximum|limit|max)",
     r"(图片|文件|请求体|附件).{0,12}(过大|太大|超过|超出)|(ファイル|画像).{0,12}(大きすぎ|超え)|(파일|이미지).{0,12}(너무 (큽|크)|초과)|(файл|изображен)\w*.{0,20}(слишком больш|превыша)",
 ];
@@ -224,6 +227,11 @@ pub(super) const TIMEOUT: &[&str] = &[
 /// A provider's own fault, where the type that goes with it lies.
 pub(super) const SERVER_FAULT: &[&str] = &[
     r"(the )?server had an error|internal (server )?error|internal_server_error|server error|unexpected error|something went wrong|try your request again|stack trace|enginecore|engine (is )?dead|cuda|out of memory|内部错误|服务(器)?(内部)?(错误|异常)|系统(错误|异常)|внутренняя ошибка",
+];
+
+/// What ran the model is gone, whatever the status says.
+pub(super) const CRASH: &[&str] = &[
+    r"(model|engine|server|runner|worker|backend|process) (has |have |was |is )?(unexpectedly )?(crashed|died|exited|stopped|terminated|unloaded)",
 ];
 
 /// A period of a day and more, or a plan's window.

@@ -52,6 +52,9 @@ fn texts_that_mean_the_window() {
         "trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens",
         "maximum allowed input length is 8192 tokens; input token count exceeds it",
         "コンテキスト長を超えています",
+        "the input token count is 1100312 but model only supports up to 1048576. Reduce it.",
+        "Model context window is 128k tokens, you requested 256k tokens",
+        "tokens in request more than max tokens allowed",
     ] {
         check(400, text, ContextLengthExceeded);
         check(500, text, ContextLengthExceeded);
@@ -71,11 +74,39 @@ fn the_period_tells_pace_from_quota() {
     check(429, "limited to 10 API calls / minute", RateLimited);
     check(429, "limited to 1000 API calls / month", QuotaExhausted);
     check(429, "Rate limit of 50 per 86400s exceeded for UserByModelByDay", QuotaExhausted);
+    check(
+        429,
+        "Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-03-06",
+        QuotaExhausted,
+    );
+    check(403, "Key limit exceeded (monthly limit). Manage it in the settings", QuotaExhausted);
+    check(429, "Exceeded: Team=ml over budget. Spend = 101.2, Budget = 100.0", QuotaExhausted);
+    check(400, "You're out of extra usage. Add more and keep going.", QuotaExhausted);
+    check(403, "The endpoint is disabled due to a rate limit set to 0.", QuotaExhausted);
+    check(500, "请求超时，请重试", None);
+    check(400, "请求超过限制", RateLimited);
     check(429, "nothing special", RateLimited);
 }
 
 #[test]
 fn classes_keep_to_their_statuses() {
+    check(
+        401,
+        "You have insufficient permissions. Missing scopes: model.request",
+        PermissionDenied,
+    );
+    check(401, "Access denied due to invalid subscription key", Authentication);
+    check(400, "The model has crashed without additional information.", ServerError);
+    check(400, "Access is not allowed from unsupported countries or regions.", PermissionDenied);
+    check(400, "Developer instruction is not enabled for models/x-27b", UnsupportedParameter);
+    check(
+        400,
+        "The document has 1200 pages, which exceeds the page limit of 1000.",
+        RequestTooLarge,
+    );
+    check(400, "A maximum of 100 PDF pages may be provided.", RequestTooLarge);
+    check(400, "A maximum of 4 blocks with cache_control may be provided.", None);
+    check(530, "error code: 1033", BadGateway);
     check(401, "The model does not exist", None);
     check(404, "No endpoints found that support tool use.", UnsupportedParameter);
     check(404, "No endpoints found matching your data policy", PermissionDenied);
