@@ -78,7 +78,9 @@ pub(super) fn run_step(
             faults.add("step", "exactly one of `inline` and `ref` must be set");
             (None, None)
         }
-        Some(pb::run_step_request::Step::Inline(spec)) => (inline(engine, spec, &mut faults), None),
+        Some(pb::run_step_request::Step::Inline(spec)) => {
+            (inline(engine, spec, steps.as_ref(), &mut faults), None)
+        }
         Some(pb::run_step_request::Step::Ref(reference)) => {
             let version = pipeline(engine, &reference.pipeline, reference.pipeline_version)?;
             let planned = version.planned.step(&reference.step).cloned().ok_or_else(|| {
@@ -258,15 +260,31 @@ fn object(text: &str, field: &str, faults: &mut Faults) -> Option<Value> {
     None
 }
 
-fn inline(engine: &Engine, spec: &pb::StepSpec, faults: &mut Faults) -> Option<Arc<PlannedStep>> {
-    let key = prost::Message::encode_to_vec(spec);
+/// The plan of a step written inline, which sees the outputs in `steps`. What it sees is part of what
+/// it compiles to, so the names are part of the key that its plan is remembered under.
+fn inline(
+    engine: &Engine,
+    spec: &pb::StepSpec,
+    steps: Option<&Value>,
+    faults: &mut Faults,
+) -> Option<Arc<PlannedStep>> {
+    let given: Vec<&str> =
+        steps.and_then(Value::as_object).into_iter().flatten().map(|(name, _)| &**name).collect();
+    let mut key = prost::Message::encode_to_vec(spec);
+    let spec_bytes = key.len() as u64;
+    for name in &given {
+        key.extend_from_slice(name.as_bytes());
+        key.push(0);
+    }
+    // Tells where the step ends and the names begin.
+    key.extend_from_slice(&spec_bytes.to_le_bytes());
     if let Some(plan) = engine.inline_plans().get(&key) {
         return Some(plan);
     }
     let raw = raw_step(spec, faults)?;
     // Unknown targets are told by planning, which also resolves them.
     let known = pipeline::Known { targets: None, policies: None };
-    let step = match compile_step(&raw, &known) {
+    let step = match compile_step(&raw, &known, &given) {
         Ok(step) => step,
         Err(problems) => {
             for problem in problems {

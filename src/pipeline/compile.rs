@@ -56,16 +56,21 @@ pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Pipeline, Prob
     }
 }
 
-/// Compiles a step that came with a request.
+/// Compiles a step that came with a request. `given` names the earlier steps whose outputs came with
+/// it: its templates and expressions see these and no others.
 ///
 /// # Errors
 /// Every mistake by field.
-pub fn compile_step(draft: &RawStep, known: &Known<'_>) -> Result<Step, Vec<FieldProblem>> {
+pub fn compile_step(
+    draft: &RawStep,
+    known: &Known<'_>,
+    given: &[&str],
+) -> Result<Step, Vec<FieldProblem>> {
     let mut findings = Findings::default();
     if draft.needs.as_ref().is_some_and(|needs| !needs.is_empty()) {
         findings.error("/needs", "a step on its own has no other steps to need");
     }
-    let around = Surroundings { known, steps: &[], visible: &[] };
+    let around = Surroundings { known, steps: given, visible: given };
     let compiled = step(draft, "", &around, &mut findings);
     match compiled {
         Some(step) if findings.usable() => Ok(step),

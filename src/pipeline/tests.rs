@@ -44,7 +44,7 @@ fn draft(template: &str) -> StepDraft {
 
 #[track_caller]
 fn refused(draft: &StepDraft) -> String {
-    let problems = compile_step(draft, &Known::default()).unwrap_err();
+    let problems = compile_step(draft, &Known::default(), &[]).unwrap_err();
     let lines: Vec<String> =
         problems.iter().map(|p| format!("{}: {}", p.field_path, p.message)).collect();
     lines.join("\n")
@@ -257,7 +257,7 @@ fn drafts_name_their_fields() {
             }]),
             ..StepDraft::default()
         };
-        let step = compile_step(&draft, &Known::default()).unwrap();
+        let step = compile_step(&draft, &Known::default(), &[]).unwrap();
         let result = text_of(&step, &json!({"image": "aGk=\n", "type": "image/PNG"}));
         result.map_err(|failure| failure.message)
     };

@@ -253,6 +253,35 @@ async fn an_expression_without_a_value_is_never_a_pass() {
 }
 
 #[tokio::test]
+async fn an_inline_step_sees_the_outputs_that_came_with_it_and_no_others() {
+    let rig = playing("      - {when: {contains: Ann}, json: {n: 3}}", "").await;
+    let told = async |steps: Value, expression: &str| {
+        let mut spec = ask_json(&["m"], "How old is {{ steps.facts.who }}?", &number_schema());
+        spec.output.as_mut().unwrap().rules = vec![pb::OutputRule {
+            expression: expression.to_owned(),
+            message: "another age".to_owned(),
+            warning: false,
+        }];
+        let mut request = super::support::inline(spec);
+        request.steps_json = steps.to_string();
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(Duration::from_secs(20));
+        let answer = rig.client().run_step(request).await.map(tonic::Response::into_inner);
+        answer.map_err(Refused::from).map_err(|refused| refused.verdict())
+    };
+    let facts = json!({"facts": {"who": "Ann", "age": 3}});
+    assert!(told(facts, "output.n == steps.facts.age").await.is_ok());
+    let older = json!({"facts": {"who": "Ann", "age": 4}});
+    assert_eq!(
+        told(older, "output.n == steps.facts.age").await.unwrap_err(),
+        "Aborted OUTPUT_SEMANTIC/rule_violation"
+    );
+    // The same step without what it needs is told so before anything is called.
+    assert!(told(json!({}), "output.n == 3").await.unwrap_err().starts_with("InvalidArgument"));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_cached_output_is_held_against_the_rules_of_now() {
     let script = "seed: 1\nmodels: {m: {answers: [{json: {n: 3}}], faults: [{fault: server_error, from: 2, every: 1}]}}\n";
     let rig = Plan::new().script(script).target("m", "m").start().await;

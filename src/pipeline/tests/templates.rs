@@ -9,7 +9,7 @@ use crate::pipeline::{Known, compile_step};
 
 #[track_caller]
 fn shows(template: &str, expected: &str) {
-    let step = compile_step(&draft(template), &Known::default()).unwrap();
+    let step = compile_step(&draft(template), &Known::default(), &[]).unwrap();
     let input = json!({
         "z": 1, "a": {"y": true, "b": null}, "list": ["x", 2, 2.5], "text": "{{ 7*7 }}",
         "big": 9_007_199_254_740_993_u64,
@@ -19,7 +19,7 @@ fn shows(template: &str, expected: &str) {
 
 #[track_caller]
 fn breaks(template: &str, cause: FailureCause, expected: &str) {
-    let step = compile_step(&draft(template), &Known::default()).unwrap();
+    let step = compile_step(&draft(template), &Known::default(), &[]).unwrap();
     let input = json!({"a": {"b": 1}, "secret": "hunter2", "list": ["hunter2"]});
     let failure = text_of(&step, &input).unwrap_err();
     assert_eq!((failure.cause, failure.message.as_str()), (cause, expected), "{template}");
@@ -165,7 +165,7 @@ fn template_bombs_are_stopped() {
     let input = json!({"doc": "a".repeat(1 << 18), "doc2": "a".repeat((1 << 18) - 1) + "b"});
     for bomb in bombs {
         let began = Instant::now();
-        let stopped = match compile_step(&draft(&bomb), &Known::default()) {
+        let stopped = match compile_step(&draft(&bomb), &Known::default(), &[]) {
             Ok(step) => text_of(&step, &input).is_err(),
             Err(_) => true,
         };
@@ -193,7 +193,7 @@ proptest! {
         ),
     ) {
         let source = pieces.concat();
-        if let Ok(step) = compile_step(&draft(&source), &Known::default())
+        if let Ok(step) = compile_step(&draft(&source), &Known::default(), &[])
             && let Ok(text) = text_of(&step, &json!({"a": ["b", {"a": 1}]}))
         {
             prop_assert!(text.len() <= 1024 * 1024);
