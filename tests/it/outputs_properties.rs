@@ -1,6 +1,6 @@
 //! Promises of the output contract, over arbitrary values and arbitrary text.
 
-use mainstay::output::{Contract, ContractOptions, Verdict, check, strip_fences};
+use mainstay::output::{Contract, ContractOptions, DEPTH_MAX, Verdict, check, strip_fences};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -124,7 +124,7 @@ fn any_contract() -> impl Strategy<Value = Contract> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Valid JSON without duplicate keys comes back untouched.
     #[test]
@@ -135,6 +135,25 @@ proptest! {
         prop_assert_eq!(checked.verdict, Verdict::Clean);
         prop_assert!(checked.changes.is_empty() && checked.cause.is_none());
         prop_assert_eq!(checked.value, Some(value));
+    }
+
+    /// Nesting is no reason to touch it, down to the last level that serde_json reads.
+    #[test]
+    fn valid_json_of_any_depth_is_untouched(layers in prop::collection::vec(any::<bool>(), 0..=DEPTH_MAX), leaf in any::<i64>()) {
+        let value = layers.iter().fold(Value::from(leaf), |inner, listed| {
+            if *listed { json!([inner]) } else { json!({"in": inner}) }
+        });
+        let checked = check(&value.to_string(), false, &Contract::json(ContractOptions::default()));
+        prop_assert_eq!(checked.verdict, Verdict::Clean);
+        prop_assert_eq!(checked.value, Some(value));
+    }
+
+    /// A number is what serde_json reads, however it is spelled; none loses a digit.
+    #[test]
+    fn numbers_are_untouched(text in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?") {
+        let checked = check(&text, false, &Contract::json(ContractOptions::default()));
+        prop_assert_eq!(checked.verdict, Verdict::Clean);
+        prop_assert_eq!(checked.value, serde_json::from_str::<Value>(&text).ok());
     }
 
     /// Whatever the text, a verdict comes back, it is consistent, and a value that was recovered
@@ -183,5 +202,47 @@ proptest! {
             prop_assert!(is_part_of(&part, &value), "{part} of {}", &text[..cut]);
             prop_assert_eq!(checked.verdict, Verdict::Lossy);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A megabyte of the same nonsense neither ends the process nor costs more a byte than a line
+    /// of it.
+    #[test]
+    fn a_megabyte_is_survived(head in any_muddle(), unit in any_muddle(), tail in any_muddle(), contract in any_contract()) {
+        const BYTES: usize = 1 << 20;
+        let unit = if unit.is_empty() { "{[" } else { unit.as_str() };
+        let text = [head.as_str(), &unit.repeat(BYTES / unit.len()), tail.as_str()].concat();
+        let checked = check(&text, false, &contract);
+        prop_assert!(checked.steps <= 60 * text.len() as u64 + 40_000, "{} steps for {} bytes", checked.steps, text.len());
+        prop_assert_eq!(checked.value.is_none(), checked.verdict == Verdict::Failed);
+    }
+}
+
+/// Nesting that no stack would hold, and floods of what starts a new guess.
+#[test]
+fn floods_are_survived() {
+    const BYTES: usize = 1 << 20;
+    let contract = Contract::json(ContractOptions::default());
+    for (head, unit, tail) in [
+        ("", "[", ""),
+        ("", "{\"a\":", ""),
+        ("", "{a:[", ""),
+        ("", "f(", ""),
+        ("", "[}", ""),
+        ("{\"a\": \"", "\\", "\"}"),
+        ("{\"a\": \"", "x\" y ", "\"}"),
+        ("{\"a\": \"", "x\": y, ", "\"}"),
+        ("", "{\" ", "{\"a\": 1}"),
+        ("", "<think>{", "</think>{\"a\": 1}"),
+        ("", "```json\n", ""),
+        ("{\"a\": ", "9", "}"),
+    ] {
+        let text = [head, &unit.repeat(BYTES / unit.len()), tail].concat();
+        let checked = check(&text, false, &contract);
+        assert_eq!(checked.value.is_none(), checked.verdict == Verdict::Failed, "{unit}");
+        assert!(checked.steps <= 60 * text.len() as u64 + 40_000, "{unit}: {}", checked.steps);
     }
 }
