@@ -307,7 +307,8 @@ impl Service {
         let limits = &config.limits;
         let policy =
             PolicyServiceServer::new(PolicyApi::new(documents)).max_decoding_message_size(2 << 20);
-        let operations = OperationsApi::new(self.engine.clone(), self.audit.clone());
+        let (engine, audit) = (self.engine.clone(), self.audit.clone());
+        let operations = OperationsApi::new(engine, audit, self.listeners.clone());
         let operations = OperationsServiceServer::new(operations);
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<PolicyServiceServer<PolicyApi>>().await;

@@ -9,6 +9,7 @@ use tonic::{Request, Status};
 
 use super::auth::{Identity, Refused};
 use super::status;
+use crate::resilience::fair_queue::Priority;
 use crate::telemetry::trace::{TraceContext, Tracer};
 
 /// Bounds on a caller's deadline.
@@ -53,6 +54,14 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 pub fn trace(metadata: &MetadataMap, tracer: &Tracer) -> TraceContext {
     let text = |name| metadata.get(name).and_then(|value| value.to_str().ok());
     tracer.begin(text("traceparent"), text("tracestate"))
+}
+
+/// How urgent the call is: `mainstay-priority` of `high`, `normal` or `low`. What says something
+/// else is as urgent as what says nothing.
+pub fn priority(metadata: &MetadataMap) -> Priority {
+    let asked = metadata.get("mainstay-priority").and_then(|value| value.to_str().ok());
+    let named = |priority: &&Priority| asked == Some(priority.name());
+    Priority::ALL.iter().find(named).copied().unwrap_or_default()
 }
 
 /// Whose call it is, as the layer in front of the services has found. Never from the message.

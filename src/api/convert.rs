@@ -219,6 +219,7 @@ fn attempt(record: &AttemptRecord) -> pb::Attempt {
             })
             .collect(),
         verifications: record.verifications.iter().map(|report| step(report, true)).collect(),
+        panic: record.panic,
     }
 }
 

@@ -1,57 +1,134 @@
 //! Looking at targets and alerts, and taking a hand in it.
 
 use std::pin::Pin;
+use std::time::{Duration, SystemTime};
 
-use futures_util::Stream;
+use futures_util::{Stream, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::context;
-use super::convert;
-use super::pb;
+use super::context::{self, DeadlineLimits};
 use super::pb::operations_service_server::OperationsService;
 use super::request;
 use super::status::{self, FieldFault, NotFound};
+use super::{convert, pb, watched};
 use crate::control::audit::{AuditAction, AuditEntry, AuditLog};
-use crate::engine::Engine;
+use crate::document::nearest;
 use crate::engine::alerts::Alert;
 use crate::engine::gates::Disabled;
 use crate::engine::targets::Target;
+use crate::engine::{Engine, did_you_mean};
+use crate::resilience::breaker::{BreakerState, Command};
+use crate::resilience::cooldown::Pause;
+use crate::tasks::Tasks;
 
 /// The service.
 #[derive(Clone)]
 pub struct OperationsApi {
     engine: Engine,
     audit: AuditLog,
+    serving: Tasks,
 }
 
 type Streaming<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl OperationsApi {
-    /// The service over an engine, which records its changes in an audit log.
-    pub fn new(engine: Engine, audit: AuditLog) -> Self {
-        Self { engine, audit }
+    /// The service over an engine, which records its changes in an audit log. Streams end when
+    /// `serving` is asked to.
+    pub fn new(engine: Engine, audit: AuditLog, serving: Tasks) -> Self {
+        Self { engine, audit, serving }
+    }
+}
+
+fn breaker_state(state: BreakerState) -> pb::BreakerState {
+    match state {
+        BreakerState::Closed => pb::BreakerState::Closed,
+        BreakerState::Open => pb::BreakerState::Open,
+        BreakerState::HalfOpen => pb::BreakerState::HalfOpen,
+        BreakerState::ForcedOpen => pb::BreakerState::ForcedOpen,
+        BreakerState::ForcedClosed => pb::BreakerState::ForcedClosed,
+        BreakerState::MetricsOnly => pb::BreakerState::MetricsOnly,
     }
 }
 
 fn target_status(target: &Target) -> pb::TargetStatus {
-    let gate = &target.gate;
-    let disabled = gate.disabled();
-    let cool_down = gate.cooling_down_for(Instant::now());
+    let view = target.gate.view();
+    let now = SystemTime::now();
+    let later = |left: Duration| convert::timestamp(now + left);
+    let (quota_exhausted, pause) = match view.pause {
+        None => (false, None),
+        Some(Pause::Pace(left)) => (false, Some(left)),
+        Some(Pause::Quota(left)) => (true, left),
+    };
     pb::TargetStatus {
         name: target.name.to_string(),
         dialect: target.dialect.name().to_owned(),
         model: target.model.clone(),
-        enabled: disabled.is_none(),
-        disabled_reason: disabled.map(|why| why.reason.to_string()).unwrap_or_default(),
-        cool_down_end_time: cool_down
-            .map(|left| convert::timestamp(std::time::SystemTime::now() + left)),
-        in_flight: u32::try_from(gate.in_flight()).unwrap_or(u32::MAX),
-        in_flight_max: u32::try_from(gate.in_flight_max()).unwrap_or(u32::MAX),
-        queued: gate.queued(),
-        calls: gate.calls(),
-        ..pb::TargetStatus::default()
+        enabled: view.disabled.is_none(),
+        disabled_reason: view.disabled.map(|why| why.reason.to_string()).unwrap_or_default(),
+        breaker: breaker_state(view.breaker).into(),
+        breaker_reopen_time: view.reopens_in.map(later),
+        cool_down_end_time: pause.map(later),
+        in_flight: view.in_flight,
+        in_flight_max: view.in_flight_max,
+        queued: view.queued,
+        calls: view.calls,
+        failures: view
+            .failures
+            .iter()
+            .map(|(cause, count)| pb::CauseCount {
+                domain: convert::domain(cause.domain()).into(),
+                cause: cause.name().to_owned(),
+                count: *count,
+            })
+            .collect(),
+        latency_p50: view.latency_p50.and_then(convert::duration),
+        latency_p95: view.latency_p95.and_then(convert::duration),
+        retry_budget_left: view.retry_budget_left,
+        transitions: view
+            .transitions
+            .iter()
+            .map(|(age, change)| pb::BreakerTransition {
+                time: Some(convert::timestamp(now.checked_sub(*age).unwrap_or(now))),
+                from: breaker_state(change.from).into(),
+                to: breaker_state(change.to).into(),
+                reason: change.reason.to_string(),
+            })
+            .collect(),
+        quota_exhausted,
+        output_breakers_open: view.outputs_open,
     }
+}
+
+fn all_targets(engine: &Engine) -> Vec<pb::TargetStatus> {
+    engine.targets().iter().map(|target| target_status(target)).collect()
+}
+
+/// How often the state of the targets is streamed.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// A stream of what serves ends by itself; who still looks asks again.
+const WATCH_LIMITS: DeadlineLimits =
+    DeadlineLimits { default: Duration::from_secs(3_600), cap: Duration::from_secs(86_400) };
+
+impl OperationsApi {
+    fn target(&self, name: &str) -> Result<&Target, Status> {
+        self.engine.targets().get(name).map(|target| &**target).ok_or_else(|| {
+            let names = self.engine.targets().iter().map(|target| &*target.name);
+            let near = nearest(name, names).map(str::to_owned);
+            status::of_not_found(&NotFound {
+                reason: "TARGET_NOT_FOUND",
+                message: format!("there is no target `{name}`{}", did_you_mean(&near)),
+            })
+        })
+    }
+}
+
+fn check_reason(reason: &str) -> Result<(), Status> {
+    if reason.chars().count() > 256 {
+        let fault = FieldFault::new("reason", "is longer than 256 characters");
+        return Err(status::of_faults(&[fault]));
+    }
+    Ok(())
 }
 
 fn alert(alert: &Alert) -> pb::Alert {
@@ -83,17 +160,29 @@ impl OperationsService for OperationsApi {
         &self,
         _: Request<pb::ListTargetsRequest>,
     ) -> Result<Response<pb::ListTargetsResponse>, Status> {
-        let targets = self.engine.targets().iter().map(|target| target_status(target)).collect();
-        Ok(Response::new(pb::ListTargetsResponse { targets }))
+        Ok(Response::new(pb::ListTargetsResponse { targets: all_targets(&self.engine) }))
     }
 
     type WatchTargetsStream = Streaming<pb::WatchTargetsResponse>;
 
     async fn watch_targets(
         &self,
-        _: Request<pb::WatchTargetsRequest>,
+        request: Request<pb::WatchTargetsRequest>,
     ) -> Result<Response<Self::WatchTargetsStream>, Status> {
-        Err(status::not_offered("WatchTargets"))
+        let deadline = context::deadline(request.metadata(), WATCH_LIMITS, Instant::now());
+        let mut tick = tokio::time::interval(WATCH_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (engine, serving) = (self.engine.clone(), self.serving.clone());
+        let looks = stream::unfold((tick, engine, serving), |(mut tick, engine, serving)| async {
+            tokio::select! {
+                // Nobody waits for a stream that only looks.
+                () = serving.stopping() => return None,
+                _ = tick.tick() => {}
+            }
+            let targets = all_targets(&engine);
+            Some((Ok(pb::WatchTargetsResponse { targets }), (tick, engine, serving)))
+        });
+        Ok(Response::new(Box::pin(watched::until(looks, deadline))))
     }
 
     async fn set_target(
@@ -102,16 +191,8 @@ impl OperationsService for OperationsApi {
     ) -> Result<Response<pb::SetTargetResponse>, Status> {
         let caller = context::identity(&request)?;
         let message = request.into_inner();
-        if message.reason.chars().count() > 256 {
-            let fault = FieldFault::new("reason", "is longer than 256 characters");
-            return Err(status::of_faults(&[fault]));
-        }
-        let target = self.engine.targets().get(&message.name).ok_or_else(|| {
-            status::of_not_found(&NotFound {
-                reason: "TARGET_NOT_FOUND",
-                message: format!("there is no target `{}`", message.name),
-            })
-        })?;
+        check_reason(&message.reason)?;
+        let target = self.target(&message.name)?;
         let disabled = (!message.enabled).then(|| Disabled {
             reason: if message.reason.is_empty() {
                 "disabled by an operator".into()
@@ -132,9 +213,36 @@ impl OperationsService for OperationsApi {
 
     async fn set_breaker(
         &self,
-        _: Request<pb::SetBreakerRequest>,
+        request: Request<pb::SetBreakerRequest>,
     ) -> Result<Response<pb::SetBreakerResponse>, Status> {
-        Err(status::not_offered("SetBreaker"))
+        let caller = context::identity(&request)?;
+        let message = request.into_inner();
+        check_reason(&message.reason)?;
+        let command = match message.state() {
+            pb::BreakerState::Unspecified => {
+                let fault = FieldFault::new("state", "has to be a state that is known");
+                return Err(status::of_faults(&[fault]));
+            }
+            pb::BreakerState::Closed => Command::Release,
+            pb::BreakerState::Open => Command::Trip,
+            pb::BreakerState::HalfOpen => Command::Probe,
+            pb::BreakerState::ForcedOpen => Command::HoldOpen,
+            pb::BreakerState::ForcedClosed => Command::HoldClosed,
+            pb::BreakerState::MetricsOnly => Command::MetricsOnly,
+        };
+        let target = self.target(&message.target)?;
+        target.gate.command(command);
+        let action = match command {
+            Command::Release => AuditAction::BreakerReleased,
+            Command::HoldOpen
+            | Command::HoldClosed
+            | Command::MetricsOnly
+            | Command::Trip
+            | Command::Probe => AuditAction::BreakerHeld,
+        };
+        let entry = AuditEntry::new(&caller.name, action, &format!("target/{}", target.name));
+        self.audit.record(entry.comment(&message.reason)).await;
+        Ok(Response::new(pb::SetBreakerResponse { target: Some(target_status(target)) }))
     }
 
     async fn invalidate_cache(

@@ -47,6 +47,7 @@ impl PipelineApi {
             tenant: context::identity(request)?.tenant.clone(),
             trace: context::trace(metadata, self.engine.tracer()),
             deadline: context::deadline(metadata, self.limits, Instant::now()),
+            priority: context::priority(metadata),
             name: call_name(method),
         })
     }

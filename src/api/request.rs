@@ -23,6 +23,7 @@ use crate::pipeline::document::{
     RawVerifier,
 };
 use crate::pipeline::{self, compile_step};
+use crate::resilience::fair_queue::Priority;
 use crate::telemetry::trace::TraceContext;
 
 /// Deepest JSON that is taken in.
@@ -33,6 +34,7 @@ pub(super) struct Call {
     pub(super) tenant: Arc<str>,
     pub(super) trace: TraceContext,
     pub(super) deadline: Instant,
+    pub(super) priority: Priority,
     pub(super) name: CallName,
 }
 
@@ -193,6 +195,7 @@ fn assemble(
         run_id: Some(options.run_id).filter(|id| !id.is_empty()),
         idempotency_key: Some(options.idempotency_key).filter(|key| !key.is_empty()),
         request_digest,
+        priority: call.priority,
         labels,
         run_timeout,
         caller_deadline: call.deadline,

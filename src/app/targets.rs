@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::config::{Config, RawDialect, RawHttp, TargetConfig, secret};
-use crate::engine::gates::{Gate, GateSettings};
+use crate::engine::gates::Gate;
 use crate::engine::targets::{Price, Target, Targets};
 use crate::provider::dialect;
 use crate::provider::transport::{Endpoint, EndpointSettings, HttpVersions};
@@ -76,10 +76,6 @@ fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
         context_window: config.context_window,
         max_output_tokens: config.max_output_tokens,
         extra: config.extra.clone(),
-        gate: Gate::new(GateSettings {
-            in_flight_max: config.in_flight_max as usize,
-            queue_max: config.queue_max,
-            queue_timeout: config.queue_timeout,
-        }),
+        gate: Gate::new(name.clone(), config.gate()),
     })
 }

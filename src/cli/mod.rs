@@ -4,6 +4,7 @@
 //! a person and a pipe are served.
 
 mod audit;
+mod breaker;
 mod check;
 pub mod connection;
 mod explain;
@@ -13,6 +14,7 @@ mod run;
 mod serve;
 mod show;
 mod simulate;
+mod targets;
 mod token;
 
 use std::io::IsTerminal as _;
@@ -82,6 +84,12 @@ pub enum Command {
     Token(token::TokenArgs),
     /// Run the simulated provider by itself.
     Simulate(simulate::SimulateArgs),
+    /// Show the live state of every target of a running service.
+    Targets(targets::TargetsArgs),
+    /// Watch the targets of a running service live.
+    Watch(targets::WatchArgs),
+    /// Hold a target's breaker, or give it back to its own judgement.
+    Breaker(breaker::BreakerArgs),
 }
 
 /// Which server is meant.
@@ -122,6 +130,9 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Audit(args) => audit::run(args).await,
             Command::Token(args) => token::run(&args),
             Command::Simulate(args) => simulate::run(args).await,
+            Command::Targets(args) => targets::run(&args).await,
+            Command::Watch(args) => targets::watch(&args).await,
+            Command::Breaker(args) => breaker::run(&args).await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -138,7 +138,7 @@ impl Checker<'_> {
         self.problems.push(Problem::error(path, position, message));
     }
 
-    fn at_key(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn at_key(&mut self, path: &str, message: impl Into<String>) {
         let position = self.document.position_of_key(path);
         self.problems.push(Problem::error(path, position, message));
     }
@@ -236,6 +236,7 @@ impl Checker<'_> {
                 self.at(&format!("{path}/timeouts/{field}"), "has to be longer than 0");
             }
         }
+        self.gate(path, &raw);
         let credential_header = raw.credential_header.map(|header| {
             self.header(&format!("{path}/credential_header/name"), &header.name, &header.prefix);
             (header.name.to_ascii_lowercase(), header.prefix)
@@ -263,6 +264,13 @@ impl Checker<'_> {
             context_window: raw.context_window,
             max_output_tokens: raw.max_output_tokens,
             in_flight_max: raw.in_flight_max.unwrap_or(256),
+            in_flight_per_caller_max: raw.in_flight_per_caller_max,
+            adaptive: raw
+                .adaptive
+                .map(|one| (one.min.unwrap_or(1), one.slow_factor.unwrap_or(3.0))),
+            rate_limit: (raw.rate_limit.requests_per_minute, raw.rate_limit.tokens_per_minute),
+            breaker: raw.breaker,
+            retry_budget: raw.retry_budget,
             queue_max: raw.queue_max.unwrap_or(256),
             http: raw.http,
             response_bytes_max: raw.response_bytes_max.unwrap_or(8 << 20) as usize,

@@ -6,6 +6,7 @@
 mod access;
 mod base_url;
 mod check;
+mod gate;
 pub mod raw;
 pub mod secret;
 mod telemetry;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::document::{Document, Problems};
+use crate::policy::document::{BreakerSection, BudgetSection};
 
 pub use access::Exposed;
 pub use check::Environment;
@@ -161,8 +163,18 @@ pub struct TargetConfig {
     pub max_output_tokens: Option<u32>,
     /// Calls in flight.
     pub in_flight_max: u32,
+    /// Calls in flight of one caller.
+    pub in_flight_per_caller_max: Option<u32>,
+    /// A limit that follows what the target bears: least calls, and what is slow.
+    pub adaptive: Option<(u32, f64)>,
     /// Calls that wait.
     pub queue_max: u32,
+    /// Requests a minute, and tokens.
+    pub rate_limit: (Option<u32>, Option<u32>),
+    /// Breaker, over the default policy's.
+    pub breaker: Option<BreakerSection>,
+    /// Retry budget, over the default policy's.
+    pub retry_budget: Option<BudgetSection>,
     /// HTTP versions.
     pub http: RawHttp,
     /// Largest response.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::document::{DurationText, Shape};
+use crate::policy::document::{BreakerSection, BudgetSection};
 
 /// The shape of the file.
 pub static SHAPE: Shape<RawConfig> = Shape::new();
@@ -178,10 +179,26 @@ pub struct RawTarget {
     #[serde(default)]
     #[schemars(range(min = 1, max = 100_000))]
     pub in_flight_max: Option<u32>,
+    /// Most calls in flight of one caller, so that none takes all places. No limit if absent.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub in_flight_per_caller_max: Option<u32>,
+    /// Find out how many calls at once the target bears, up to `in_flight_max`. Off if absent.
+    #[serde(default)]
+    pub adaptive: Option<RawAdaptive>,
     /// Most calls that wait for a place. 256 if absent.
     #[serde(default)]
     #[schemars(range(max = 100_000))]
     pub queue_max: Option<u32>,
+    /// Pace that the server keeps by itself. No limit if absent.
+    #[serde(default)]
+    pub rate_limit: RawRateLimit,
+    /// When its breaker opens and closes, over what the default policy says.
+    #[serde(default)]
+    pub breaker: Option<BreakerSection>,
+    /// Its retry budget, over what the default policy says.
+    #[serde(default)]
+    pub retry_budget: Option<BudgetSection>,
     /// HTTP versions. `auto` if absent.
     #[serde(default)]
     pub http: RawHttp,
@@ -242,6 +259,30 @@ pub struct RawTimeouts {
     pub attempt: Option<DurationText>,
     /// To wait for a place in flight. 5 s if absent.
     pub queue: Option<DurationText>,
+}
+
+/// Pace that the server keeps by itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRateLimit {
+    /// Calls a minute.
+    #[schemars(range(min = 1))]
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers a minute: estimated before a call, put right after it.
+    #[schemars(range(min = 1))]
+    pub tokens_per_minute: Option<u32>,
+}
+
+/// A limit of calls in flight that follows what a target bears.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawAdaptive {
+    /// Never fewer calls at once. 1 if absent.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub min: Option<u32>,
+    /// Shrinks when a call takes this many times as long as usual. 3 if absent.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub slow_factor: Option<f64>,
 }
 
 /// Prices in US dollars per million tokens.

@@ -4,7 +4,7 @@
 //! rules of a run under way and never waits for one. The only user of `arc_swap`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -48,12 +48,23 @@ pub struct Snapshot {
 #[derive(Default)]
 pub struct ActiveDocuments {
     current: ArcSwap<Snapshot>,
+    follower: OnceLock<Follower>,
 }
+
+/// Told of each snapshot that comes into force.
+type Follower = Box<dyn Fn(&Snapshot) + Send + Sync>;
 
 impl ActiveDocuments {
     /// Starts with this snapshot.
     pub fn new(snapshot: Snapshot) -> Self {
-        Self { current: ArcSwap::from_pointee(snapshot) }
+        Self { current: ArcSwap::from_pointee(snapshot), follower: OnceLock::new() }
+    }
+
+    /// Has a follower told of what serves now and of each snapshot that comes into force. There is
+    /// one; a second is not told.
+    pub fn follow(&self, follower: impl Fn(&Snapshot) + Send + Sync + 'static) {
+        follower(&self.current.load());
+        let _ = self.follower.set(Box::new(follower));
     }
 
     /// The policy of this name.
@@ -79,5 +90,8 @@ impl ActiveDocuments {
             change(&mut next);
             next
         });
+        if let Some(follower) = self.follower.get() {
+            follower(&self.current.load());
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::checks::{self, Candidate, Unusable};
+use super::gates::Report;
+use super::leave::{self, Leave};
 use super::reask::{self, Reask};
 use super::step::StepContext;
 use super::targets::Target;
@@ -30,6 +32,7 @@ pub async fn make(
     target: &Arc<Target>,
     messages: &[Message],
     asked: &Reask,
+    leave: Leave,
     number: u32,
     deadline: Instant,
 ) -> Attempted {
@@ -52,13 +55,11 @@ pub async fn make(
         further: Vec::new(),
         verifications: Vec::new(),
         useful: false,
+        panic: leave.is_panic,
     };
-    let result = go(cx, target, messages, asked, deadline, &mut record).await;
+    let result = go(cx, target, messages, asked, leave, deadline, &mut record).await;
     record.duration = began.elapsed();
     if let Err(unusable) = &result {
-        if record.called && !unusable.ended_by_caller {
-            target.gate.note(&unusable.failure, Instant::now());
-        }
         record.usage += unusable.failure.usage;
         record.failure = Some(unusable.failure.clone());
     }
@@ -75,6 +76,7 @@ async fn go(
     target: &Arc<Target>,
     messages: &[Message],
     asked: &Reask,
+    leave: Leave,
     deadline: Instant,
     record: &mut AttemptRecord,
 ) -> Result<Candidate, Box<Unusable>> {
@@ -83,10 +85,13 @@ async fn go(
     let body = target.dialect.encode(&request).map_err(|error| {
         refused(Failure::new(FailureCause::UnsupportedParameter, error.to_string()))
     })?;
-    let ticket = target.gate.admit(deadline).await.map_err(refused)?;
+    let answer = request.sampling.max_output_tokens;
+    let ask = leave.ask(cx, body.len(), answer, deadline);
+    let ticket = leave::admit(cx, target, ask, deadline).await.map_err(refused)?;
     let limit = planned.step.attempt_timeout.or(cx.policy.policy.execution.attempt_timeout);
     let own_deadline = Instant::now() + limit.unwrap_or(target.attempt_timeout);
     record.called = true;
+    let began = Instant::now();
     let outcome = target
         .endpoint
         .call(Call {
@@ -96,8 +101,20 @@ async fn go(
             deadline: own_deadline.min(deadline),
         })
         .await;
-    drop(ticket);
-    let checked = match judge(target, outcome) {
+    let judged = judge(target, outcome);
+    let timed_out = |failure: &Failure| {
+        failure.cause == FailureCause::RequestTimeout && failure.evidence.status.is_none()
+    };
+    let ended_by_caller = deadline <= own_deadline && judged.as_ref().is_err_and(timed_out);
+    let usage = judged.as_ref().map_or_else(|failure| failure.usage, |reply| reply.usage);
+    let output = ticket.settle(Report {
+        failure: judged.as_ref().err(),
+        ended_by_caller,
+        first_token: None,
+        total: began.elapsed(),
+        tokens: Some(usage.input_tokens + usage.output_tokens).filter(|tokens| *tokens > 0),
+    });
+    let checked = match judged {
         Ok(reply) => {
             record.usage = reply.usage;
             record.finish = Some(finish_name(&reply.finish));
@@ -105,16 +122,13 @@ async fn go(
             record.response_model.clone_from(&reply.model);
             checks::reply(cx, reply, asked).await
         }
-        Err(failure) => {
-            let timed_out =
-                failure.cause == FailureCause::RequestTimeout && failure.evidence.status.is_none();
-            if timed_out && deadline <= own_deadline {
-                let failure = failure.with_detail("caller_deadline");
-                return Err(Box::new(Unusable { ended_by_caller: true, ..failure.into() }));
-            }
-            checks::failed(cx, failure, asked).await
+        Err(failure) if ended_by_caller => {
+            let failure = failure.with_detail("caller_deadline");
+            return Err(Box::new(Unusable { ended_by_caller, ..failure.into() }));
         }
+        Err(failure) => checks::failed(cx, failure, asked).await,
     };
+    leave::tell(output, &checked.result);
     record.check = checked.record;
     checked.result
 }

@@ -13,6 +13,7 @@ pub mod checks;
 pub mod events;
 pub mod gates;
 pub mod ids;
+mod leave;
 pub mod plan;
 pub mod reask;
 pub mod run;
@@ -36,6 +37,7 @@ use active_policy::{ActiveDocuments, PipelineVersion, PolicyVersion};
 use alerts::Alerts;
 use cache::OutputCache;
 use events::RunEventKind;
+use gates::GatePolicy;
 use plan::InlinePlans;
 use run::{RunInputs, RunOutcome};
 use step::RunContext;
@@ -96,6 +98,14 @@ impl Engine {
         let admission = Arc::new(Semaphore::new(settings.runs_max.min(Semaphore::MAX_PERMITS)));
         let cache = OutputCache::new(settings.cache_bytes);
         let runs = Runs::new(settings.runs_remembered);
+        let (targets, name) = (settings.targets.clone(), settings.default_policy.clone());
+        settings.documents.follow(move |snapshot| {
+            // Every run's calls pass the same gates, so these follow the policy of most.
+            if let Some(default) = snapshot.policies.get(&name) {
+                let policy = GatePolicy::of(&default.policy);
+                targets.iter().for_each(|target| target.gate.follow(&policy));
+            }
+        });
         Self {
             inner: Arc::new(Inner {
                 settings,
@@ -359,6 +369,7 @@ impl Engine {
             labels: record.labels.clone(),
             trace: request.trace.clone(),
             answer_by,
+            priority: request.priority,
             extra_calls_left: AtomicU32::new(policy.policy.execution.run_extra_calls_max),
             events: None,
         }

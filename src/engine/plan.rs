@@ -5,8 +5,10 @@
 //! request, once per text of it.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::gates::StepKey;
 use super::targets::{Target, Targets};
 use crate::exchange::ResponseFormat;
 use crate::output::{Contract, ContractOptions};
@@ -26,6 +28,8 @@ pub struct PlannedStep {
     pub verifier: Option<Box<PlannedStep>>,
     /// Digest of the step as written, for cache keys.
     pub digest: Vec<u8>,
+    /// The same in short, for the breakers of its outputs.
+    pub key: StepKey,
 }
 
 /// A pipeline that can be run.
@@ -89,7 +93,10 @@ impl PlannedStep {
             Some(verifier) => Some(Self::new(verifier.step.clone(), targets, scope)?.into()),
             None => None,
         };
-        Ok(Self { step, targets: resolved, contract, response_format, verifier, digest })
+        let mut hasher = DefaultHasher::new();
+        digest.hash(&mut hasher);
+        let key = hasher.finish();
+        Ok(Self { step, targets: resolved, contract, response_format, verifier, digest, key })
     }
 }
 

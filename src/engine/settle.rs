@@ -58,7 +58,9 @@ impl Walk<'_, '_> {
             self.note(&failure);
         }
         self.consider(&mut unusable, record.number);
-        let decision = self.decide(&unusable, record.number);
+        let (decision, paid) = self.decide(&unusable, record.number);
+        self.paid = paid;
+        self.is_panic = decision.is_panic;
         let action = decision.verdict.action();
         self.history.record_decision(&decision, &self.target.name);
         let (next, decided) = act::carry_out(self, decision, unusable);

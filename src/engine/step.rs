@@ -18,6 +18,7 @@ use super::attempt;
 use super::cache::CacheKey;
 use super::checks::{self, Unusable};
 use super::events::{Events, RunEventKind};
+use super::leave::Unpaid;
 use super::plan::PlannedStep;
 use super::reask::Reask;
 use super::targets::Target;
@@ -29,6 +30,7 @@ use crate::policy::{
     Conditions, Decision, DegradeSource, History, Moment, RepairOffer, TargetCondition, Verdict,
     decide,
 };
+use crate::resilience::fair_queue::Priority;
 use crate::telemetry::trace::{TraceContext, new_span_id};
 
 /// What the steps of a run share.
@@ -45,6 +47,8 @@ pub struct RunContext {
     pub trace: TraceContext,
     /// When an answer must have left.
     pub answer_by: Instant,
+    /// How urgent its calls are.
+    pub priority: Priority,
     /// Extra provider calls that the run may still make.
     pub extra_calls_left: AtomicU32,
     /// For those who look on.
@@ -89,6 +93,10 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) reask: Reask,
     pub(super) cache_key: Option<CacheKey>,
     pub(super) until: Instant,
+    /// The next call has drawn on the retry budget.
+    pub(super) paid: bool,
+    /// The next call is the least bad that there is.
+    pub(super) is_panic: bool,
     began: Instant,
 }
 
@@ -147,6 +155,8 @@ impl<'a, 'b> Walk<'a, 'b> {
             reask: Reask::default(),
             cache_key: None,
             until,
+            paid: false,
+            is_panic: false,
             began,
         })
     }
@@ -158,10 +168,14 @@ impl Walk<'_, '_> {
             let number = u32::try_from(self.report.attempts.len()).unwrap_or(u32::MAX) + 1;
             let first = self.history.calls() == 0;
             let target = self.target.clone();
+            let leave = self.leave();
+            self.is_panic = false;
             let messages = self.reask.messages.as_deref().unwrap_or(&self.prompt);
             let made =
-                attempt::make(self.cx, &target, messages, &self.reask, number, self.until).await;
+                attempt::make(self.cx, &target, messages, &self.reask, leave, number, self.until)
+                    .await;
             let mut record = made.record;
+            self.put_back(&target, record.called);
             if record.called {
                 self.history.record_call(&target.name);
                 self.history.record_cost(record.cost_usd);
@@ -194,7 +208,7 @@ impl Walk<'_, '_> {
     fn unrendered(&mut self, failure: Failure) {
         self.note(&failure);
         let unusable = Unusable::from(failure);
-        let decision = self.decide(&unusable, 0);
+        let (decision, _) = self.decide(&unusable, 0);
         self.report.last_action = decision.verdict.action();
         let failure = unusable.failure.clone();
         let (next, decided) = act::carry_out(self, decision, unusable);
@@ -206,16 +220,40 @@ impl Walk<'_, '_> {
         self.report.decision = Some(decided);
     }
 
-    pub(super) fn decide(&self, unusable: &Unusable, attempt: u32) -> Decision {
+    /// Decides what is done about a finding, and whether that draws on a retry budget.
+    pub(super) fn decide(&self, unusable: &Unusable, attempt: u32) -> (Decision, bool) {
+        let (mut targets, mut reprompt_budget) = self.target_conditions();
+        loop {
+            let decision = self.decide_under(unusable, attempt, &targets, reprompt_budget);
+            // Each round closes one way that was open, so this ends.
+            match self.pay(&decision) {
+                Ok(paid) => return (decision, paid),
+                Err(Unpaid::Reask) => reprompt_budget = false,
+                Err(Unpaid::Retry(name)) => {
+                    let target = targets.iter_mut().find(|target| *target.name == *name);
+                    if let Some(target) = target {
+                        target.retry_budget = false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn decide_under(
+        &self,
+        unusable: &Unusable,
+        attempt: u32,
+        targets: &[TargetCondition<'_>],
+        reprompt_budget: bool,
+    ) -> Decision {
         let now = Instant::now();
-        let conditions = self.target_conditions(now);
         let conditions = Conditions {
             max_attempts: self.cx.planned.step.max_attempts.unwrap_or(u32::MAX),
             run_extra_calls_left: self.cx.run.extra_calls_left.load(Ordering::Relaxed),
             max_cost_usd: self.cx.planned.step.max_cost_usd,
-            targets: &conditions,
+            targets,
             step_targets: self.cx.planned.targets.len(),
-            reprompt_budget: true,
+            reprompt_budget,
             reask: unusable.room,
             verifier_failed: unusable.of_verifier,
             repair: unusable.offer.as_ref().and_then(repair_offer),
@@ -245,31 +283,6 @@ impl Walk<'_, '_> {
                 if lenient { fence_stripped(decision) } else { decision }
             }
         }
-    }
-
-    /// The step's own targets first, then every other one that a policy may name.
-    fn target_conditions(&self, now: Instant) -> Vec<TargetCondition<'_>> {
-        let own = &self.cx.planned.targets;
-        let others = self
-            .cx
-            .engine
-            .targets()
-            .iter()
-            .filter(|target| !own.iter().any(|mine| mine.name == target.name));
-        own.iter()
-            .chain(others)
-            .map(|target| {
-                let (admits_in, refusal) = target.gate.outlook(now);
-                TargetCondition {
-                    name: &target.name,
-                    admits_in,
-                    refusal,
-                    retry_budget: true,
-                    context_window: target.context_window,
-                    likely_duration: None,
-                }
-            })
-            .collect()
     }
 
     /// Counts a failure for alerts.
@@ -319,7 +332,8 @@ impl Walk<'_, '_> {
     }
 
     /// The step has failed.
-    pub(super) fn fail(&mut self, failure: Failure) {
+    pub(super) fn fail(&mut self, mut failure: Failure) {
+        failure.retry_after = self.reopens_in(&failure);
         self.report.target = Some(self.target.name.clone());
         self.report.failure = Some(failure);
         self.report.state = RunState::Failed;

@@ -11,6 +11,7 @@ use super::active_policy::PipelineVersion;
 use super::plan::PlannedStep;
 use super::run::Earlier;
 use crate::journal::RunRecord;
+use crate::resilience::fair_queue::Priority;
 use crate::telemetry::trace::TraceContext;
 
 /// How the call that starts a run shows on its span.
@@ -55,6 +56,8 @@ pub struct RunRequest {
     pub idempotency_key: Option<String>,
     /// Digest of the request, told apart under one key.
     pub request_digest: [u8; 32],
+    /// How urgent its calls are.
+    pub priority: Priority,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Longest time of a journaled run.

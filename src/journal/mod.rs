@@ -253,6 +253,8 @@ pub struct AttemptRecord {
     pub verifications: Vec<StepReport>,
     /// Whether the step's output, or a part of it, is this attempt's.
     pub useful: bool,
+    /// Whether it was made although every target refused: the policy wanted the least bad called.
+    pub panic: bool,
 }
 
 impl AttemptRecord {

@@ -14,6 +14,7 @@ use super::decision::{
 use super::history::History;
 use super::ladder::{Action, AfterCut, Ladder, Rung};
 use super::routing::Site;
+use super::settings::WhenAllRefuse;
 use crate::failure::{Failure, FailureCause, FailureDomain};
 use crate::resilience::backoff::{Backoff, after_hint};
 
@@ -129,6 +130,7 @@ pub fn decide(
         rule: Arc::clone(&route.ladder.rule),
         rung: None,
         skipped: Vec::new(),
+        is_panic: false,
         broken_overrides: route.broken,
     };
     if history.is_ended() {
@@ -143,6 +145,12 @@ pub fn decide(
             }
             Err(reason) => decision.skipped.push(Skipped { rung, action, reason }),
         }
+    }
+    if let Some(verdict) = judge.least_bad(&decision.verdict) {
+        decision.verdict = verdict;
+        decision.rule = Arc::from("execution.when_all_refuse");
+        decision.rung = None;
+        decision.is_panic = true;
     }
     decision
 }
@@ -209,6 +217,7 @@ impl Judge<'_> {
         }
         let target = self.source()?;
         let admits_in = match target.admits_in {
+            Some(_) if self.opened_just_now(target) => return Err(refused(target)),
             Some(admits_in) if admits_in <= execution.hint_limit => admits_in,
             Some(_) | None => return Err(refused(target)),
         };
@@ -220,6 +229,14 @@ impl Judge<'_> {
         let after = own.max(hinted).max(admits_in);
         self.fits(after, target)?;
         Ok(Verdict::Retry { after })
+    }
+
+    /// Whether a breaker has opened on the failure in hand. What is next on the ladder is better than
+    /// to wait for a probe then; a route of `circuit_open` itself may say otherwise.
+    fn opened_just_now(&self, target: &TargetCondition<'_>) -> bool {
+        let is_open =
+            matches!(target.refusal, Some(Refusal::BreakerOpen | Refusal::OutputBreakerOpen));
+        is_open && self.failure.cause != FailureCause::CircuitOpen
     }
 
     fn repair(&self, accept_lossy: bool) -> Judgement {
@@ -323,6 +340,53 @@ impl Judge<'_> {
 
     fn has_partial(&self) -> bool {
         self.conditions.partial && self.policy.validation.allow_partial_matches
+    }
+
+    /// The call to the target that reopens first, where all of the step's refuse, the policy wants
+    /// that rather than to fail fast, and the ladder found no other call. Once in a step, and only
+    /// while it has made no call: what every target refuses now, none of them has answered.
+    fn least_bad(&self, instead_of: &Verdict) -> Option<Verdict> {
+        let wanted = self.policy.execution.when_all_refuse == WhenAllRefuse::LeastBad;
+        if !wanted || self.history.calls() > 0 || self.history.has_panicked() {
+            return None;
+        }
+        match instead_of {
+            Verdict::Degrade { .. }
+            | Verdict::Cache { .. }
+            | Verdict::Template { .. }
+            | Verdict::Exhausted => {}
+            Verdict::Retry { .. }
+            | Verdict::Repair { .. }
+            | Verdict::Reprompt { .. }
+            | Verdict::Fallback { .. }
+            | Verdict::AcceptPartial { .. }
+            | Verdict::Reject { .. }
+            | Verdict::Halt => return None,
+        }
+        let all = self.conditions.targets;
+        let own = &all[..self.conditions.step_targets.min(all.len())];
+        if own.iter().any(|target| target.admits_in == Some(Duration::ZERO)) {
+            return None;
+        }
+        let may_be_called = |target: &&TargetCondition<'_>| match target.refusal {
+            Some(Refusal::BreakerOpen | Refusal::CoolingDown) => {
+                target.admits_in.is_some() && self.fits(Duration::ZERO, target).is_ok()
+            }
+            Some(
+                Refusal::OutputBreakerOpen
+                | Refusal::QuotaExhausted
+                | Refusal::BulkheadFull
+                | Refusal::Disabled,
+            )
+            | None => false,
+        };
+        let least_bad = own.iter().filter(may_be_called).min_by_key(|target| target.admits_in)?;
+        self.room_for_a_call().ok()?;
+        Some(if least_bad.name == self.site.target {
+            Verdict::Retry { after: Duration::ZERO }
+        } else {
+            Verdict::Fallback { target: Arc::from(least_bad.name) }
+        })
     }
 
     /// Whether step, run and purse allow one more provider call.

@@ -18,6 +18,8 @@ pub struct Decision {
     pub rung: Option<usize>,
     /// The rungs passed over, in order.
     pub skipped: Vec<Skipped>,
+    /// Every target refuses and the least bad is called all the same, as the policy wants it.
+    pub is_panic: bool,
     /// Overrides whose condition could not be evaluated: an operator must look at them.
     pub broken_overrides: Vec<RuleName>,
 }

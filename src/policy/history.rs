@@ -20,6 +20,7 @@ pub struct History {
     previous_wait: Option<Duration>,
     cost_usd: f64,
     ended: bool,
+    panicked: bool,
 }
 
 /// What a step did with one target.
@@ -59,6 +60,7 @@ impl History {
         if let Some(rung) = decision.rung {
             self.record_use(&decision.rule, rung, source_target);
         }
+        self.panicked |= decision.is_panic;
         match &decision.verdict {
             Verdict::Retry { after } => self.previous_wait = Some(*after),
             Verdict::Repair { .. } => self.repaired_at = Some(self.calls),
@@ -116,6 +118,11 @@ impl History {
     /// What the step's provider calls cost so far.
     pub fn cost_usd(&self) -> f64 {
         self.cost_usd
+    }
+
+    /// Whether the least bad target was called although all refused.
+    pub fn has_panicked(&self) -> bool {
+        self.panicked
     }
 
     /// Whether a decision ended the step.

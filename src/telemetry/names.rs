@@ -56,6 +56,8 @@ pub const ATTEMPTS: &str = "mainstay.attempts";
 pub const TARGET: &str = "mainstay.target";
 /// False when nothing was sent.
 pub const CALLED: &str = "mainstay.called";
+/// True when every target refused and the least bad one was called all the same.
+pub const PANIC: &str = "mainstay.panic";
 /// What came of checking the output.
 pub const OUTPUT_VERDICT: &str = "mainstay.output.verdict";
 /// Changes made to the output, `kind@place` each.

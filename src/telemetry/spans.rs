@@ -184,6 +184,9 @@ fn attempt_span(
     if !attempt.called {
         attributes.push(KeyValue::new(names::CALLED, false));
     }
+    if attempt.panic {
+        attributes.push(KeyValue::new(names::PANIC, true));
+    }
     if attempt.cost_usd > 0.0 {
         attributes.push(KeyValue::new(names::COST_USD, attempt.cost_usd));
     }

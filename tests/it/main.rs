@@ -18,6 +18,7 @@ mod outputs_properties;
 mod outputs_recovery;
 mod pipelines;
 mod real_peers;
+mod resilience;
 mod simulate;
 mod steps;
 mod tidy;

@@ -193,6 +193,13 @@ fn retry_with_backoff() {
         TargetRefuses(Refusal::BreakerOpen),
     );
     skips(retry(|s| s.targets[0].admits_in = Some(121 * S)), TargetRefuses(Refusal::CoolingDown));
+    skips(
+        retry(|s| {
+            s.targets[0].admits_in = Some(S);
+            s.targets[0].refusal = Some(Refusal::BreakerOpen);
+        }),
+        TargetRefuses(Refusal::BreakerOpen),
+    );
     skips(retry(|s| s.targets.clear()), TargetRefuses(Refusal::Disabled));
     let mut scene = retry(|_| {});
     assert_eq!(scene.step(), after(4 * S));
@@ -429,5 +436,6 @@ policy:
 }
 
 mod degrade;
+mod least_bad;
 mod properties;
 mod reask;
