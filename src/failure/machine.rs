@@ -200,6 +200,7 @@ const PARTS: &[(&str, Meaning)] = &[
     ("mismatchedorganization", Sure(Authentication)),
     ("unauthenticated", Sure(Authentication)),
     ("authentication", Sure(Authentication)),
+    ("authfail", Sure(Authentication)),
     ("invalidauth", Sure(Authentication)),
     ("credentialsmissing", Sure(Authentication)),
     ("accesstokenexpired", Sure(Authentication)),

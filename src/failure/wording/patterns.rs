@@ -43,7 +43,8 @@ pub(super) const PER_REQUEST: &[&str] = &[
     r"request (is )?too (large|big)",
     r"(input or output|input|output) tokens must be reduced",
     r"reduce your (message|prompt|request|input) size",
-    r"(a |one |this |the )?(single )?request( \w+){0,4} (exceeds|larger than|greater than|more than)( \w+){0,4} (rate|per[- ]minute|tpm|limit per|minute)",
+    r"single request( \w+){0,4} (exceeds|larger than|greater than|more than)( \w+){0,4} rate",
+    r"request( \w+){0,4} (exceeds|larger than|greater than|more than)( \w+){0,4} (per[- ]minute|tpm|limit per|minute)",
 ];
 
 /// The provider cannot serve anyone, or not now.
@@ -68,10 +69,10 @@ pub(super) const CAPACITY: &[&str] = &[
 pub(super) const PACE: &[&str] = &[
     r"rate[ _-]?limit",
     r"too many (\w+ )?(requests|calls|queries)|too many tokens, please wait|too many concurrent|toomanyrequests",
-    r"throttl|slow down",
+    r"throttl|slow down|(reached|exceeded|over)( \w+){0,4} number of (requests|calls|queries)",
     r"(requests?|tokens?|calls?|queries|messages) (per|/|a|an|each) ?(second|sec|minute|min|hour|hr|day|week|month)|per[- ]minute|\b(rpm|tpm|rpd|tpd|qps|rps)\b",
     r"(concurren(t|cy)|parallel)( \w+){0,4} (limit|exceed|reach|maximum)|(limit|exceed|reach|maximum)\w*( \w+){0,4} concurren",
-    r"速率|频率|限流|限速|(请求|调用|并发).{0,8}(过多|过快|过高|频繁|超[出过限额量]|限制|上限)",
+    r"速率|频率|限流|限速|流控|(请求|调用|并发).{0,8}(过多|过快|过高|频繁|超[出过限额量]|限制|上限)",
     r"レート制限|リクエスト.{0,8}多すぎ|요청.{0,8}(너무 많|초과)|속도 제한|호출 제한",
     r"слишком много запрос|лимит запрос|превышен.{0,12}лимит|trop de requêtes|limite de (débit|requêtes)",
     r"zu viele anfragen|ratenlimit|demasiadas (solicitudes|peticiones)|muitas (requisições|solicitações)|límite de (velocidad|tasa)",
@@ -83,7 +84,7 @@ pub(super) const WINDOW: &[&str] = &[
     r"(exceed|too (long|large|big|many)|longer|larger|greater|more than|less than|beyond|surpass|over|maximum|does not fit|doesn't fit|not fit|overflow|bigger|outside|ran out of)\w*.{0,80}context",
     r"max(imum)?[ _](context|prompt|input|sequence|model|total)[ _](len(gth)?|tokens?|size)s?.{0,80}(\d|exceed|but|longer|however)",
     r"max_(model_len|seq_len|sequence_length|position_embeddings|input_length|input_tokens|total_tokens|num_tokens)",
-    r"(prompt|input|messages?|conversation|query|transcript|history|instructions?)( length| text| size| tokens?| token count)?( is| are| was| were|:)? ?too (long|large)\b",
+    r"(prompt|input|text|messages?|conversation|query|transcript|history|instructions?)( length| text| size| tokens?| token count)?( is| are| was| were|:)? ?too (long|large)\b",
     r"(prompt|input|inputs?|message|conversation|sequence|total|requested|request)('s)?`?[ _-]?(length|size|token count|tokens?|number of tokens).{0,80}(exceed|greater than|more than|longer than|larger than|over the|must (be|not)|<=|less than|cannot|above|should be|beyond|limit(ed)? (of|to)|supports? (only )?up to)",
     r"tokens in (the |your )?(request|prompt|input|messages?).{0,20}(more than|exceed|over|above|greater|larger)",
     r"(exceed|surpass|above|over)\w*( \w+){0,5} (number of )?(input |prompt |total )?(tokens? (limit|allowed|count)|limit of [\d,]+ tokens|maximum tokens)",
@@ -154,7 +155,7 @@ pub(super) const AUTH: &[&str] = &[
 
 /// The credential is known and may not do this.
 pub(super) const PERMISSION: &[&str] = &[
-    r"location is not supported|(country|region|territory|location)s?.{0,40}not (supported|available|allowed|permitted)|not (supported|available|allowed) (in|from) (\w+ ){1,2}(countr|region|location|territor)",
+    r"location is not supported|(country|region|territory|location)s?.{0,40}not (supported|available|allowed|permitted)|(not (supported|available|allowed)|unavailable) (in|from) (\w+ ){1,2}(countr|region|location|territor)",
     r"permission[ _-]?denied|do(es)? not have (\w+ ){0,3}(permission|access)|don't have (\w+ ){0,3}(permission|access)|doesn't have (\w+ ){0,3}(permission|access)|access (is )?denied|insufficient (permission|privilege|scope)",
     r"(not|isn't|aren't) (authorized|allowed|permitted|entitled|enabled for) (to (access|perform|use|call|invoke)|for (this|your))|forbidden|not been granted|no access to|access to (this|the) (model|endpoint)( \w+){0,3} (denied|restricted|not allowed)",
     r"(organization|project|account) must be verified|must be verified to|terms of service must be accepted|accept the terms|gated",

@@ -85,6 +85,9 @@ fn the_period_tells_pace_from_quota() {
     check(403, "The endpoint is disabled due to a rate limit set to 0.", QuotaExhausted);
     check(500, "请求超时，请重试", None);
     check(400, "请求超过限制", RateLimited);
+    check(400, "日流控超限，超过当日最大访问量的限制", QuotaExhausted);
+    check(400, "You have reached the maximum number of requests for today.", QuotaExhausted);
+    check(429, "The request exceeds the rate limit", RateLimited);
     check(429, "nothing special", RateLimited);
 }
 

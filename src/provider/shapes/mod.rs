@@ -232,10 +232,10 @@ pub(super) fn error_inside(value: &Value, circumstances: Circumstances<'_>) -> O
     };
     let says = |key: &str| members.get(key).is_some_and(is_telling);
     let is = |key: &str, word: &str| members.get(key).and_then(Value::as_str) == Some(word);
-    if says("error") || is("type", "error") || is("object", "error") {
+    if says("error") || says("Error") || is("type", "error") || is("object", "error") {
         return Some(classify::of_error_value(value, circumstances));
     }
-    for place in ["/choices/0/error", "/response/error", "/data/error"] {
+    for place in ["/choices/0/error", "/response/error", "/Response/Error", "/data/error"] {
         if let Some(inner) = value.pointer(place).filter(|inner| is_telling(inner)) {
             return Some(classify::of_error_value(inner, circumstances));
         }
