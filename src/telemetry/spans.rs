@@ -4,6 +4,8 @@
 //! attempt. Domain and action stand on the attempt's span, or on the step's where no call was
 //! made; the step's span carries the final ones. Prompts and outputs are on none of them.
 
+use std::sync::Arc;
+
 use opentelemetry::trace::{Event, SpanKind};
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 
@@ -30,9 +32,9 @@ pub struct TargetFacts {
 /// What the spans of a run have in common.
 pub struct RunFacts<'a> {
     /// Run id.
-    pub run_id: &'a str,
+    pub run_id: &'a Arc<str>,
     /// Pipeline; empty for an inline step.
-    pub pipeline: &'a str,
+    pub pipeline: &'a Arc<str>,
     /// Version of the pipeline.
     pub pipeline_version: u64,
     /// Policy in force.
@@ -129,7 +131,7 @@ fn decision_event(
         attributes.push(int(names::RECOVERY_WAIT_MS, decision.wait.as_millis() as u64));
     }
     if let Some(target) = &decision.next_target {
-        attributes.push(text(names::RECOVERY_NEXT_TARGET, target.to_string()));
+        attributes.push(text(names::RECOVERY_NEXT_TARGET, target.clone()));
     }
     if !decision.skipped.is_empty() {
         let skipped = decision
@@ -175,10 +177,10 @@ fn attempt_span(
         text(names::SERVER_ADDRESS, target.address.clone()),
         int(names::SERVER_PORT, target.port.into()),
         int(names::ATTEMPT, attempt.number.into()),
-        text(names::TARGET, attempt.target.to_string()),
+        text(names::TARGET, attempt.target.clone()),
         int(names::GEN_AI_INPUT_TOKENS, attempt.usage.input_tokens),
         int(names::GEN_AI_OUTPUT_TOKENS, attempt.usage.output_tokens),
-        text(names::POLICY_NAME, run.policy.name.to_string()),
+        text(names::POLICY_NAME, run.policy.name.clone()),
         int(names::POLICY_VERSION, run.policy.version),
     ];
     if !attempt.called {
@@ -236,18 +238,18 @@ fn attempt_span(
 
 fn step_span(parent_span_id: u64, run: &RunFacts<'_>, step: &StepReport) -> FinishedSpan {
     let mut attributes = vec![
-        text(names::STEP, step.step.to_string()),
-        text(names::RUN_ID, run.run_id.to_owned()),
+        text(names::STEP, step.step.clone()),
+        text(names::RUN_ID, run.run_id.clone()),
         text(names::STATE, step.state.name()),
         int(names::ATTEMPTS, step.attempts.len() as u64),
-        text(names::POLICY_NAME, run.policy.name.to_string()),
+        text(names::POLICY_NAME, run.policy.name.clone()),
         int(names::POLICY_VERSION, run.policy.version),
     ];
     if let Some(element) = step.element {
         attributes.push(int(names::ELEMENT, element as u64));
     }
     if let Some(target) = &step.target {
-        attributes.push(text(names::TARGET, target.to_string()));
+        attributes.push(text(names::TARGET, target.clone()));
     }
     if let Some(degraded) = step.degraded {
         attributes.push(text(names::DEGRADED, degraded.name()));
@@ -301,16 +303,16 @@ pub fn export_call(
         text(names::RPC_SYSTEM, "grpc"),
         text(names::RPC_METHOD, call.method),
         text(names::RPC_STATUS, call.status),
-        text(names::RUN_ID, run.run_id.to_owned()),
+        text(names::RUN_ID, run.run_id.clone()),
         text(names::STATE, call.state.name()),
-        text(names::POLICY_NAME, run.policy.name.to_string()),
+        text(names::POLICY_NAME, run.policy.name.clone()),
         int(names::POLICY_VERSION, run.policy.version),
     ];
     if !run.pipeline.is_empty() {
-        attributes.push(text(names::PIPELINE_NAME, run.pipeline.to_owned()));
+        attributes.push(text(names::PIPELINE_NAME, run.pipeline.clone()));
         attributes.push(int(names::PIPELINE_VERSION, run.pipeline_version));
         attributes.push(text(names::GEN_AI_OPERATION, "invoke_workflow"));
-        attributes.push(text(names::GEN_AI_WORKFLOW, run.pipeline.to_owned()));
+        attributes.push(text(names::GEN_AI_WORKFLOW, run.pipeline.clone()));
     }
     if let Some(failure) = call.failure {
         failure_attributes(failure, &mut attributes);

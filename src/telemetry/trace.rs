@@ -5,7 +5,7 @@
 //! spans are built from the records at the end, if the trace is sampled or the step did not go
 //! well. They are handed to the SDK's batch processor, whose queue drops rather than waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
@@ -59,6 +59,10 @@ fn hex(text: &mut [u8], mut number: u128) {
 pub fn new_span_id() -> u64 {
     rand::random::<u64>().max(1)
 }
+
+static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
+    InstrumentationScope::builder(names::SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
+});
 
 /// Starts contexts and takes finished spans.
 #[derive(Debug, Clone, Default)]
@@ -147,9 +151,7 @@ impl Tracer {
             events,
             links: SpanLinks::default(),
             status,
-            instrumentation_scope: InstrumentationScope::builder(names::SCOPE)
-                .with_version(env!("CARGO_PKG_VERSION"))
-                .build(),
+            instrumentation_scope: SCOPE.clone(),
         });
     }
 }
