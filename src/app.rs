@@ -235,6 +235,7 @@ impl Service {
             runs_remembered: config.limits.runs_remembered,
             cache_bytes: config.limits.cache_bytes,
             run_timeout: config.limits.run_timeout,
+            stream_stall: config.limits.stream_stall,
             tracer: telemetry.tracer(),
             tasks: runs.clone(),
         });

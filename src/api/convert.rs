@@ -220,6 +220,7 @@ fn attempt(record: &AttemptRecord) -> pb::Attempt {
             .collect(),
         verifications: record.verifications.iter().map(|report| step(report, true)).collect(),
         panic: record.panic,
+        time_to_first_chunk: record.time_to_first_chunk.and_then(duration),
     }
 }
 

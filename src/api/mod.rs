@@ -11,6 +11,7 @@ mod policy;
 mod request;
 pub mod server;
 mod status;
+mod streamed;
 mod watched;
 
 pub use context::DeadlineLimits;

@@ -14,6 +14,7 @@ use super::convert::{self, Detail};
 use super::pb::pipeline_service_server::PipelineService;
 use super::request;
 use super::status::{self, NotFound};
+use super::streamed::Streamed;
 use super::{pb, watched};
 use crate::engine::events::RunEventKind;
 use crate::engine::ids::new_run_id;
@@ -95,9 +96,17 @@ impl PipelineService for PipelineApi {
 
     async fn stream_step(
         &self,
-        _: Request<pb::StreamStepRequest>,
+        request: Request<pb::StreamStepRequest>,
     ) -> Result<Response<Self::StreamStepStream>, Status> {
-        Err(status::not_offered("StreamStep"))
+        let call = self.call(&request, "mainstay.v1.PipelineService/StreamStep");
+        let deadline = call.deadline;
+        let message = request.into_inner().request.ok_or_else(|| {
+            status::of_faults(&[status::FieldFault::new("request", "is missing")])
+        })?;
+        let with_attempts = !message.options.as_ref().is_some_and(|o| o.omit_attempts);
+        let run = request::run_step(&self.engine, message, call)?;
+        let streamed = Streamed::begun(self.engine.stream(run), with_attempts).await?;
+        Ok(Response::new(Box::pin(watched::until(streamed.messages(settled), deadline))))
     }
 
     async fn run_pipeline(

@@ -203,6 +203,7 @@ fn assemble(
         bound_to_call: false,
         trace: call.trace,
         call: call.name,
+        outlet: None,
     }
 }
 

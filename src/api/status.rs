@@ -138,6 +138,7 @@ pub fn of_submit_error(error: &SubmitError) -> Status {
         SubmitError::PolicyNotFound { .. } => (Code::NotFound, "POLICY_NOT_FOUND", None),
         SubmitError::DeadlinePassed => (Code::DeadlineExceeded, "DEADLINE_PASSED", None),
         SubmitError::StillRunning { .. } => (Code::DeadlineExceeded, "STILL_RUNNING", None),
+        SubmitError::ReaderStalled => (Code::ResourceExhausted, "READER_STALLED", None),
     };
     let mut metadata = HashMap::new();
     let mut trailers = MetadataMap::new();
@@ -150,6 +151,7 @@ pub fn of_submit_error(error: &SubmitError) -> Status {
         | SubmitError::ShuttingDown
         | SubmitError::IdempotencyKeyReused
         | SubmitError::PolicyNotFound { .. }
+        | SubmitError::ReaderStalled
         | SubmitError::DeadlinePassed => {}
     }
     let mut details = vec![error_info(reason, metadata)];

@@ -72,6 +72,7 @@ fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
         model: config.model.clone(),
         endpoint,
         attempt_timeout: config.attempt_timeout,
+        pace: config.pace,
         price: Price { input, cached_input, output },
         context_window: config.context_window,
         max_output_tokens: config.max_output_tokens,

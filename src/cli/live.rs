@@ -1,13 +1,14 @@
 //! The live view of a run: a line for what has happened, a spinner for what is happening.
 
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::show;
 use crate::api::pb;
 use crate::api::pb::run_event::Event;
+use crate::api::pb::stream_step_response::Event as StepEvent;
 
 /// Shows events as they come.
 pub(super) struct Live {
@@ -109,6 +110,62 @@ impl Live {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The text of a streamed step on standard error, as it comes.
+#[derive(Default)]
+pub(super) struct LiveText {
+    text: String,
+}
+
+impl LiveText {
+    /// Takes an event.
+    pub(super) fn event(&mut self, event: &StepEvent) {
+        match event {
+            StepEvent::Started(started) => {
+                let policy = started.policy.clone().unwrap_or_default();
+                eprintln!(
+                    "run {} under policy {} version {}",
+                    started.run_id, policy.name, policy.version
+                );
+            }
+            StepEvent::Delta(delta) => {
+                self.text.push_str(&delta.text);
+                eprint!("{}", printable(&delta.text));
+                let _ = std::io::stderr().flush();
+            }
+            StepEvent::Restarted(why) => {
+                self.end();
+                self.text.clear();
+                let (failure, decision) = (why.failure.as_ref(), why.decision.as_ref());
+                eprintln!(
+                    "  the text above is void: {} → {}",
+                    failure.map(show::cause).unwrap_or_default(),
+                    decision.map(|decision| show::action(decision.action())).unwrap_or_default()
+                );
+            }
+            StepEvent::Completed(_) => {}
+        }
+    }
+
+    /// Ends the line of the text.
+    pub(super) fn end(&mut self) {
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            eprintln!();
+        }
+    }
+
+    /// Whether this very output stands on the terminal already, so that printing it where it
+    /// belongs would only show it twice.
+    pub(super) fn was_seen(&self, output: &str) -> bool {
+        self.text == output && std::io::stderr().is_terminal() && std::io::stdout().is_terminal()
+    }
+}
+
+/// A model's text cannot move the cursor or change colours.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 fn place(step: &str, element: Option<u32>) -> String {

@@ -6,14 +6,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Map, Value};
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 use super::connection::CallerArgs;
-use super::live::Live;
+use super::live::{Live, LiveText};
 use super::{ConfigArgs, Exit, json, show};
 use crate::api::client::{self, PipelineClient};
 use crate::api::pb;
 use crate::api::pb::run_event::Event;
+use crate::api::pb::stream_step_response::Event as StepEvent;
 use crate::app::{Options, Service};
 
 /// Run a pipeline, or one of its steps, and watch it.
@@ -35,6 +36,9 @@ pub struct RunArgs {
     /// Outputs of other steps as a JSON object or @FILE, with --step.
     #[arg(long, value_name = "JSON", requires = "step")]
     steps: Option<String>,
+    /// Show the step's text while it is written, on standard error; with --step.
+    #[arg(long, requires = "step", conflicts_with = "quiet")]
+    stream: bool,
     /// Policy; the pipeline's, else the server's, if absent.
     #[arg(long)]
     policy: Option<String>,
@@ -166,7 +170,7 @@ async fn call(args: &RunArgs, client: PipelineClient, input: &str) -> anyhow::Re
         Ok(ended) => {
             if args.json {
                 println!("{}", serde_json::to_string_pretty(&ended.whole)?);
-            } else {
+            } else if !ended.seen {
                 println!("{}", ended.output);
             }
             if !args.quiet {
@@ -191,6 +195,8 @@ async fn call(args: &RunArgs, client: PipelineClient, input: &str) -> anyhow::Re
 /// A run that ended well, for printing.
 struct Ended {
     output: String,
+    /// Whether who would read the output has seen just that already.
+    seen: bool,
     whole: Value,
     summary: String,
     degraded: bool,
@@ -250,6 +256,7 @@ fn ended(run: &pb::Run) -> Ended {
         run.trace_id
     );
     Ended {
+        seen: false,
         output: pretty(&output),
         whole: json::run(run, &output),
         summary,
@@ -277,11 +284,17 @@ async fn run_step(
         options: Some(options(args)?),
     });
     request.set_timeout(timeout);
-    let response = match client.run_step(request).await {
-        Ok(response) => response.into_inner(),
+    let mut shown = LiveText::default();
+    let response = match args.stream {
+        true => stream_step(client, request, &mut shown).await,
+        false => client.run_step(request).await.map(Response::into_inner),
+    };
+    let response = match response {
+        Ok(response) => response,
         Err(status) => return Ok(Err(status)),
     };
     let result = response.result.unwrap_or_default();
+    // A stream has told of restarts; what was recovered unseen is told of here.
     if !args.quiet {
         for attempt in result.attempts.iter().filter(|attempt| attempt.failure.is_some()) {
             eprintln!(
@@ -298,8 +311,10 @@ async fn run_step(
     } else {
         serde_json::from_str(&output.json).unwrap_or(Value::Null)
     };
+    let output = pretty(&value);
     Ok(Ok(Ended {
-        output: pretty(&value),
+        seen: shown.was_seen(&output),
+        output,
         whole: serde_json::json!({
             "run_id": response.run_id,
             "degraded": response.degraded,
@@ -315,6 +330,38 @@ async fn run_step(
         ),
         degraded: response.degraded,
     }))
+}
+
+/// The same as `RunStep`, with the text shown while it comes.
+async fn stream_step(
+    mut client: PipelineClient,
+    request: Request<pb::RunStepRequest>,
+    shown: &mut LiveText,
+) -> Result<pb::RunStepResponse, Status> {
+    let (metadata, extensions, step) = request.into_parts();
+    let request = pb::StreamStepRequest { request: Some(step) };
+    let request = Request::from_parts(metadata, extensions, request);
+    let mut events = client.stream_step(request).await?.into_inner();
+    loop {
+        match events.message().await {
+            Ok(Some(message)) => match message.event {
+                Some(StepEvent::Completed(response)) => {
+                    shown.end();
+                    return Ok(response);
+                }
+                Some(event) => shown.event(&event),
+                None => {}
+            },
+            Ok(None) => {
+                shown.end();
+                return Err(Status::internal("the stream ended without the end of the step"));
+            }
+            Err(status) => {
+                shown.end();
+                return Err(status);
+            }
+        }
+    }
 }
 
 fn calls(step: &pb::StepResult) -> u32 {

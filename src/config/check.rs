@@ -12,6 +12,7 @@ use super::base_url::{self, Allowed};
 use super::raw::{RawConfig, RawLimits, RawListener, RawSecret, RawTarget};
 use super::{Config, Limits, Listener, TargetConfig, TlsFiles};
 use crate::document::{Document, DurationText, Problem, Problems, nearest};
+use crate::resilience::pace::PaceLimits;
 
 /// Headers that hold secrets.
 const SECRET_HEADERS: [&str; 7] = [
@@ -82,6 +83,9 @@ pub(super) fn resolve(
     if limits.default_deadline > limits.deadline_cap {
         check.at("/limits/default_deadline", "is longer than `deadline_cap`");
     }
+    if limits.stream_stall.is_zero() {
+        check.at("/limits/stream_stall", "has to be longer than 0");
+    }
     let telemetry = check.telemetry(raw.telemetry);
     let audit = check.audit(raw.audit);
     if !check.problems.usable() {
@@ -127,6 +131,7 @@ fn limits(raw: &RawLimits) -> Limits {
         default_deadline: or(raw.default_deadline, Duration::from_secs(600)),
         deadline_cap: or(raw.deadline_cap, Duration::from_secs(3_600)),
         run_timeout: or(raw.run_timeout, Duration::from_secs(600)),
+        stream_stall: or(raw.stream_stall, Duration::from_secs(30)),
         drain: or(raw.drain, Duration::from_secs(25)),
         cache_bytes: usize::try_from(raw.cache_bytes.unwrap_or(64 << 20)).unwrap_or(usize::MAX),
     }
@@ -231,6 +236,9 @@ impl Checker<'_> {
             ("connect", raw.timeouts.connect),
             ("attempt", raw.timeouts.attempt),
             ("queue", raw.timeouts.queue),
+            ("first_byte", raw.timeouts.first_byte),
+            ("first_token", raw.timeouts.first_token),
+            ("idle", raw.timeouts.idle),
         ] {
             if limit.is_some_and(|limit| limit.0.is_zero()) {
                 self.at(&format!("{path}/timeouts/{field}"), "has to be longer than 0");
@@ -260,6 +268,12 @@ impl Checker<'_> {
             connect_timeout: or(raw.timeouts.connect, Duration::from_secs(5)),
             attempt_timeout: or(raw.timeouts.attempt, Duration::from_secs(60)),
             queue_timeout: or(raw.timeouts.queue, Duration::from_secs(5)),
+            pace: PaceLimits {
+                first_byte: Some(or(raw.timeouts.first_byte, Duration::from_secs(20))),
+                first_token: Some(or(raw.timeouts.first_token, Duration::from_secs(45))),
+                idle: Some(or(raw.timeouts.idle, Duration::from_secs(20))),
+                bytes_per_second_min: raw.stream_bytes_per_second_min.filter(|least| *least > 0.0),
+            },
             price: (raw.price.input, raw.price.cached_input, raw.price.output),
             context_window: raw.context_window,
             max_output_tokens: raw.max_output_tokens,

@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::document::{Document, Problems};
 use crate::policy::document::{BreakerSection, BudgetSection};
+use crate::resilience::pace::PaceLimits;
 
 pub use access::Exposed;
 pub use check::Environment;
@@ -155,6 +156,8 @@ pub struct TargetConfig {
     pub attempt_timeout: Duration,
     /// For a place in flight.
     pub queue_timeout: Duration,
+    /// Of streams.
+    pub pace: PaceLimits,
     /// Prices: input, cached input, output.
     pub price: (f64, Option<f64>, f64),
     /// Window.
@@ -204,6 +207,8 @@ pub struct Limits {
     pub deadline_cap: Duration,
     /// Longest journaled run.
     pub run_timeout: Duration,
+    /// Longest time that the reader of a stream may take nothing.
+    pub stream_stall: Duration,
     /// Time to drain.
     pub drain: Duration,
     /// Cache.

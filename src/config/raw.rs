@@ -206,6 +206,11 @@ pub struct RawTarget {
     #[serde(default)]
     #[schemars(range(min = 1024, max = 268_435_456))]
     pub response_bytes_max: Option<u32>,
+    /// A stream that brings fewer bytes of content a second, taken over 10 s, is given up. No limit
+    /// if absent.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub stream_bytes_per_second_min: Option<f64>,
     /// Call it over plain HTTP although it is not on this machine.
     #[serde(default)]
     pub allow_plaintext: bool,
@@ -259,6 +264,12 @@ pub struct RawTimeouts {
     pub attempt: Option<DurationText>,
     /// To wait for a place in flight. 5 s if absent.
     pub queue: Option<DurationText>,
+    /// Of a stream: to the head of the answer. 20 s if absent.
+    pub first_byte: Option<DurationText>,
+    /// Of a stream: to the first content. 45 s if absent.
+    pub first_token: Option<DurationText>,
+    /// Of a stream: without progress after that; pings are no progress. 20 s if absent.
+    pub idle: Option<DurationText>,
 }
 
 /// Pace that the server keeps by itself.
@@ -351,6 +362,8 @@ pub struct RawLimits {
     pub deadline_cap: Option<DurationText>,
     /// Longest time of a journaled run that sets none. 10 min if absent.
     pub run_timeout: Option<DurationText>,
+    /// Longest time that the reader of a stream may take nothing. 30 s if absent.
+    pub stream_stall: Option<DurationText>,
     /// How long runs may go on when the server is asked to stop. 25 s if absent.
     pub drain: Option<DurationText>,
     /// Bytes of outputs kept for `fallback_to_cache`. 64 MiB if absent.

@@ -10,6 +10,7 @@ use super::gates::Report;
 use super::leave::{self, Leave};
 use super::reask::{self, Reask};
 use super::step::StepContext;
+use super::stream::{self, StreamedCall};
 use super::targets::Target;
 use crate::exchange::{FinishReason, Message, ModelReply, ModelRequest, Outcome, ResponseFormat};
 use crate::failure::{Failure, FailureCause};
@@ -44,6 +45,7 @@ pub async fn make(
         duration: Duration::ZERO,
         called: false,
         span_id: trace::new_span_id(),
+        time_to_first_chunk: None,
         usage: crate::exchange::Usage::default(),
         cost_usd: 0.0,
         response_id: None,
@@ -67,6 +69,20 @@ pub async fn make(
     Attempted { record, result }
 }
 
+/// A call that brought no reply.
+pub(super) struct Unanswered {
+    /// Why.
+    pub(super) failure: Failure,
+    /// True when the time of the run or of the caller ended it.
+    pub(super) ended_by_caller: bool,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self { failure, ended_by_caller: false }
+    }
+}
+
 fn refused(failure: Failure) -> Box<Unusable> {
     Box::new(failure.into())
 }
@@ -81,7 +97,9 @@ async fn go(
     record: &mut AttemptRecord,
 ) -> Result<Candidate, Box<Unusable>> {
     let planned = cx.planned;
-    let request = request(cx, target, messages, asked);
+    // The rest of an answer is not shown as it comes: where it joins is found when it is whole.
+    let outlet = cx.outlet.filter(|_| asked.continues.is_none());
+    let request = request(cx, target, messages, asked, outlet.is_some());
     let body = target.dialect.encode(&request).map_err(|error| {
         refused(Failure::new(FailureCause::UnsupportedParameter, error.to_string()))
     })?;
@@ -89,32 +107,33 @@ async fn go(
     let ask = leave.ask(cx, body.len(), answer, deadline);
     let ticket = leave::admit(cx, target, ask, deadline).await.map_err(refused)?;
     let limit = planned.step.attempt_timeout.or(cx.policy.policy.execution.attempt_timeout);
-    let own_deadline = Instant::now() + limit.unwrap_or(target.attempt_timeout);
+    let limit = limit.unwrap_or(target.attempt_timeout);
     record.called = true;
-    let began = Instant::now();
-    let outcome = target
-        .endpoint
-        .call(Call {
-            body: body.into(),
-            stream: false,
-            traceparent: cx.run.trace.traceparent(record.span_id),
-            deadline: own_deadline.min(deadline),
-        })
-        .await;
-    let judged = judge(target, outcome);
-    let timed_out = |failure: &Failure| {
-        failure.cause == FailureCause::RequestTimeout && failure.evidence.status.is_none()
+    let call = Call {
+        body: body.into(),
+        stream: outlet.is_some(),
+        traceparent: cx.run.trace.traceparent(record.span_id),
+        deadline,
     };
-    let ended_by_caller = deadline <= own_deadline && judged.as_ref().is_err_and(timed_out);
-    let usage = judged.as_ref().map_or_else(|failure| failure.usage, |reply| reply.usage);
+    let began = Instant::now();
+    let answered = match outlet {
+        None => whole(target, call, limit).await,
+        Some(outlet) => {
+            let call = StreamedCall { target, outlet, call, limit, until: deadline };
+            stream::call(call, record).await
+        }
+    };
+    let unanswered = answered.as_ref().err();
+    let usage =
+        answered.as_ref().map_or_else(|unanswered| unanswered.failure.usage, |reply| reply.usage);
     let output = ticket.settle(Report {
-        failure: judged.as_ref().err(),
-        ended_by_caller,
-        first_token: None,
+        failure: unanswered.map(|unanswered| &unanswered.failure),
+        ended_by_caller: unanswered.is_some_and(|unanswered| unanswered.ended_by_caller),
+        first_token: record.time_to_first_chunk,
         total: began.elapsed(),
         tokens: Some(usage.input_tokens + usage.output_tokens).filter(|tokens| *tokens > 0),
     });
-    let checked = match judged {
+    let checked = match answered {
         Ok(reply) => {
             record.usage = reply.usage;
             record.finish = Some(finish_name(&reply.finish));
@@ -122,15 +141,37 @@ async fn go(
             record.response_model.clone_from(&reply.model);
             checks::reply(cx, reply, asked).await
         }
-        Err(failure) if ended_by_caller => {
-            let failure = failure.with_detail("caller_deadline");
-            return Err(Box::new(Unusable { ended_by_caller, ..failure.into() }));
+        Err(Unanswered { failure, ended_by_caller: true }) => {
+            return Err(Box::new(Unusable { ended_by_caller: true, ..failure.into() }));
         }
-        Err(failure) => checks::failed(cx, failure, asked).await,
+        Err(Unanswered { failure, ended_by_caller: false }) => {
+            checks::failed(cx, failure, asked).await
+        }
     };
     leave::tell(output, &checked.result);
     record.check = checked.record;
     checked.result
+}
+
+/// One call whose answer is read whole.
+async fn whole(
+    target: &Target,
+    mut call: Call,
+    limit: Duration,
+) -> Result<ModelReply, Unanswered> {
+    let deadline = call.deadline;
+    let own_deadline = Instant::now() + limit;
+    call.deadline = own_deadline.min(deadline);
+    let outcome = target.endpoint.call(call).await;
+    judge(target, outcome).map_err(|failure| {
+        let timed_out =
+            failure.cause == FailureCause::RequestTimeout && failure.evidence.status.is_none();
+        if timed_out && deadline <= own_deadline {
+            let failure = failure.with_detail("caller_deadline");
+            return Unanswered { failure, ended_by_caller: true };
+        }
+        failure.into()
+    })
 }
 
 fn request(
@@ -138,6 +179,7 @@ fn request(
     target: &Target,
     messages: &[Message],
     asked: &Reask,
+    stream: bool,
 ) -> ModelRequest {
     let (planned, step) = (cx.planned, &cx.planned.step);
     let mut sampling = step.sampling.clone();
@@ -158,7 +200,7 @@ fn request(
             Some(_) => ResponseFormat::Text,
         },
         extra,
-        stream: false,
+        stream,
     }
 }
 

@@ -14,11 +14,13 @@ pub mod events;
 pub mod gates;
 pub mod ids;
 mod leave;
+pub mod outlet;
 pub mod plan;
 pub mod reask;
 pub mod run;
 mod settle;
 pub mod step;
+pub mod stream;
 mod submit;
 pub mod targets;
 mod verify;
@@ -65,6 +67,8 @@ pub struct EngineSettings {
     pub cache_bytes: usize,
     /// Longest time of a journaled run that gives none.
     pub run_timeout: Duration,
+    /// Longest time that a reader of a stream may take nothing.
+    pub stream_stall: Duration,
     /// Takes spans.
     pub tracer: Tracer,
     /// Owner of runs that outlive their call.
@@ -309,6 +313,10 @@ impl Engine {
         handle: &RunHandle,
         request: &RunRequest,
     ) -> Result<Arc<RunRecord>, SubmitError> {
+        if let Some(outlet) = &request.outlet {
+            let record = handle.record();
+            outlet.started(record.run_id.clone(), record.policy.clone(), "".into()).await;
+        }
         if request.wait {
             await_end(handle, request.caller_deadline).await
         } else {
@@ -372,6 +380,7 @@ impl Engine {
             priority: request.priority,
             extra_calls_left: AtomicU32::new(policy.policy.execution.run_extra_calls_max),
             events: None,
+            outlet: request.outlet.clone(),
         }
     }
 

@@ -103,6 +103,7 @@ fn context<'a>(
         scope,
         element,
         until: inputs.run.answer_by,
+        outlet: inputs.run.outlet.as_ref(),
     }
 }
 

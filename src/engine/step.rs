@@ -19,6 +19,7 @@ use super::cache::CacheKey;
 use super::checks::{self, Unusable};
 use super::events::{Events, RunEventKind};
 use super::leave::Unpaid;
+use super::outlet::Outlet;
 use super::plan::PlannedStep;
 use super::reask::Reask;
 use super::targets::Target;
@@ -53,6 +54,8 @@ pub struct RunContext {
     pub extra_calls_left: AtomicU32,
     /// For those who look on.
     pub events: Option<Arc<Events>>,
+    /// For the one who reads the output of its only step while it is written.
+    pub outlet: Option<Outlet>,
 }
 
 impl RunContext {
@@ -80,6 +83,8 @@ pub struct StepContext<'a> {
     pub element: Option<usize>,
     /// When the step must have ended, whatever its own limit is.
     pub until: Instant,
+    /// Where its output goes while it is written.
+    pub outlet: Option<&'a Outlet>,
 }
 
 /// A step under way.
@@ -110,6 +115,10 @@ pub async fn run(cx: &StepContext<'_>) -> StepReport {
         element: cx.element,
         target: walk.target.name.clone(),
     });
+    if let Some(outlet) = cx.outlet {
+        let policy = cx.policy.reference.clone();
+        outlet.started(cx.run.run_id.clone(), policy, walk.target.name.clone()).await;
+    }
     match cx.planned.step.messages(&cx.scope) {
         Ok(messages) => {
             // What a fixed prompt says is in the step's digest already.
@@ -119,6 +128,9 @@ pub async fn run(cx: &StepContext<'_>) -> StepReport {
             walk.go().await;
         }
         Err(failure) => walk.unrendered(failure),
+    }
+    if let Some(outlet) = cx.outlet {
+        outlet.complete(&walk.report, walk.until).await;
     }
     walk.end()
 }
@@ -195,6 +207,7 @@ impl Walk<'_, '_> {
                     attempt: Box::new(record.clone()),
                 });
             }
+            self.tell_restart(&record, again_after.is_some()).await;
             self.report.attempts.push(record);
             match again_after {
                 Some(wait) if wait.is_zero() => {}

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::active_policy::PipelineVersion;
+use super::outlet::Outlet;
 use super::plan::PlannedStep;
 use super::run::Earlier;
 use crate::journal::RunRecord;
@@ -73,6 +74,8 @@ pub struct RunRequest {
     pub trace: TraceContext,
     /// How the call shows on its span.
     pub call: CallName,
+    /// Where its output goes while it is written; set by [`super::Engine::stream`].
+    pub outlet: Option<Outlet>,
 }
 
 /// A request that could not be served. A failed run is none of these: it is a record.
@@ -107,6 +110,9 @@ pub enum SubmitError {
     /// The caller's deadline was over before anything began.
     #[error("the deadline was over before the call began")]
     DeadlinePassed,
+    /// The reader of a stream took nothing for too long.
+    #[error("the reader of the stream took nothing for too long")]
+    ReaderStalled,
     /// The call's time is over; the run goes on.
     #[error("the call's time is over; run {run_id} goes on and can be read with GetRun")]
     StillRunning {

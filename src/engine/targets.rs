@@ -10,6 +10,7 @@ use super::gates::Gate;
 use crate::exchange::Usage;
 use crate::provider::Dialect;
 use crate::provider::transport::Endpoint;
+use crate::resilience::pace::PaceLimits;
 use crate::telemetry::spans::TargetFacts;
 
 /// Prices of a target, US dollars per million tokens.
@@ -51,6 +52,8 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// Longest time of one attempt.
     pub attempt_timeout: Duration,
+    /// Limits of its streams.
+    pub pace: PaceLimits,
     /// Prices.
     pub price: Price,
     /// Tokens of prompt and answer together, where known.

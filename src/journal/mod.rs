@@ -228,6 +228,8 @@ pub struct AttemptRecord {
     pub duration: Duration,
     /// Whether something was sent.
     pub called: bool,
+    /// Time to the first content, for streamed attempts that brought any.
+    pub time_to_first_chunk: Option<Duration>,
     /// Span id that went to the provider; 0 without a trace.
     pub span_id: u64,
     /// Tokens.

@@ -155,6 +155,12 @@ impl StreamDecoder {
         self.draft.judge().map_err(|failure| with_origin(failure, circumstances))
     }
 
+    /// The failure of a stream that was given up for a reason of ours, with what was read so far as
+    /// its evidence.
+    pub fn abandon(mut self, failure: Failure) -> Failure {
+        self.fail(failure)
+    }
+
     fn circumstances(&self) -> Circumstances<'_> {
         Circumstances {
             status: 200,

@@ -169,6 +169,32 @@ impl Endpoint {
     /// Makes one call and reads the whole answer, ending at the deadline at the latest. Dropping
     /// the future drops the connection's use at once.
     pub async fn call(&self, call: Call) -> Outcome {
+        let deadline = call.deadline;
+        // One timer for all of it: each one that is set costs as much as a small allocation.
+        let answer = async {
+            match self.send(call).await {
+                Ok(incoming) => Outcome::Response(incoming.whole().await),
+                Err(fault) => Outcome::Fault(fault),
+            }
+        };
+        timeout_at(deadline, answer)
+            .await
+            .unwrap_or(Outcome::Fault(TransportFault::RequestTimeout))
+    }
+
+    /// Makes one call and returns with the head of the answer; the body is pulled from it. Dropping
+    /// the future or the answer drops the connection's use at once.
+    ///
+    /// # Errors
+    /// When no head came by the deadline.
+    pub async fn open(&self, call: Call) -> Result<Incoming, TransportFault> {
+        let deadline = call.deadline;
+        timeout_at(deadline, self.send(call))
+            .await
+            .unwrap_or(Err(TransportFault::RequestTimeout))
+    }
+
+    async fn send(&self, call: Call) -> Result<Incoming, TransportFault> {
         let inner = &*self.inner;
         let url = if call.stream { &inner.stream } else { &inner.unary };
         let mut request = Request::new(Method::POST, url.clone());
@@ -177,16 +203,10 @@ impl Endpoint {
             request.headers_mut().insert(HeaderName::from_static("traceparent"), traceparent);
         }
         *request.body_mut() = Some(call.body.into());
-        // One timer for all of it: each one that is set costs as much as a small allocation.
-        let answer = async {
-            match inner.client.execute(request).await {
-                Ok(response) => read(response, inner.response_bytes_max).await,
-                Err(error) => Outcome::Fault(fault(&error)),
-            }
-        };
-        timeout_at(call.deadline, answer)
-            .await
-            .unwrap_or(Outcome::Fault(TransportFault::RequestTimeout))
+        match inner.client.execute(request).await {
+            Ok(response) => Ok(Incoming::new(response, inner.response_bytes_max)),
+            Err(error) => Err(fault(&error)),
+        }
     }
 }
 
@@ -202,33 +222,64 @@ pub struct Call {
     pub deadline: Instant,
 }
 
-async fn read(mut response: Response, bytes_max: usize) -> Outcome {
-    let status = response.status().as_u16();
-    let headers = std::mem::take(response.headers_mut());
-    let mut body = Bytes::new();
-    let mut joined = BytesMut::new();
-    let end = loop {
-        match response.chunk().await {
-            Err(error) => break body_end(&error),
-            Ok(None) => break BodyEnd::Complete,
-            Ok(Some(chunk)) => {
-                if body.len() + joined.len() + chunk.len() > bytes_max {
-                    break BodyEnd::TooLarge;
+/// An answer whose head has come. Its body is read only as fast as it is pulled, so that who reads
+/// slowly holds the provider back and not our memory.
+pub struct Incoming {
+    response: Response,
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    bytes_left: usize,
+}
+
+impl Incoming {
+    fn new(mut response: Response, bytes_max: usize) -> Self {
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        Self { response, status, headers, bytes_left: bytes_max }
+    }
+
+    /// The next bytes of the body, or how it ended. Has no time limit of its own; dropping the
+    /// future loses nothing.
+    ///
+    /// # Errors
+    /// The end of the body, a good one too.
+    pub async fn next(&mut self) -> Result<Bytes, BodyEnd> {
+        match self.response.chunk().await {
+            Ok(Some(chunk)) => match self.bytes_left.checked_sub(chunk.len()) {
+                Some(left) => {
+                    self.bytes_left = left;
+                    Ok(chunk)
                 }
+                None => Err(BodyEnd::TooLarge),
+            },
+            Ok(None) => Err(BodyEnd::Complete),
+            Err(error) => Err(body_end(&error)),
+        }
+    }
+
+    /// Reads the rest of it. Has no time limit of its own.
+    pub async fn whole(mut self) -> HttpResponse {
+        let mut body = Bytes::new();
+        let mut joined = BytesMut::new();
+        let end = loop {
+            match self.next().await {
+                Err(end) => break end,
                 // Small answers come in one piece, which is then not copied.
-                if body.is_empty() && joined.is_empty() {
-                    body = chunk;
-                } else {
+                Ok(chunk) if body.is_empty() && joined.is_empty() => body = chunk,
+                Ok(chunk) => {
                     if joined.is_empty() {
                         joined.extend_from_slice(&std::mem::take(&mut body));
                     }
                     joined.extend_from_slice(&chunk);
                 }
             }
-        }
-    };
-    let body = if joined.is_empty() { body } else { joined.freeze() };
-    Outcome::Response(HttpResponse { status, headers, body, end })
+        };
+        let body = if joined.is_empty() { body } else { joined.freeze() };
+        let (status, headers) = (self.status, self.headers);
+        HttpResponse { status, headers, body, end }
+    }
 }
 
 fn fault(error: &reqwest::Error) -> TransportFault {

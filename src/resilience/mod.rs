@@ -10,6 +10,7 @@ pub mod budget;
 pub mod cooldown;
 pub mod fair_queue;
 pub mod latency;
+pub mod pace;
 pub mod rate_limit;
 pub mod select;
 pub mod window;

@@ -84,6 +84,10 @@ pub const GEN_AI_RESPONSE_MODEL: &str = "gen_ai.response.model";
 pub const GEN_AI_RESPONSE_ID: &str = "gen_ai.response.id";
 /// Finish reasons.
 pub const GEN_AI_FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+/// Whether a stream was asked for.
+pub const GEN_AI_REQUEST_STREAM: &str = "gen_ai.request.stream";
+/// Seconds to the first content of a stream.
+pub const GEN_AI_TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
 /// Prompt tokens.
 pub const GEN_AI_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
 /// Answer tokens.

@@ -192,6 +192,10 @@ fn attempt_span(
     if attempt.cost_usd > 0.0 {
         attributes.push(KeyValue::new(names::COST_USD, attempt.cost_usd));
     }
+    if let Some(time) = attempt.time_to_first_chunk {
+        attributes.push(KeyValue::new(names::GEN_AI_REQUEST_STREAM, true));
+        attributes.push(KeyValue::new(names::GEN_AI_TIME_TO_FIRST_CHUNK, time.as_secs_f64()));
+    }
     if let Some(id) = &attempt.response_id {
         attributes.push(text(names::GEN_AI_RESPONSE_ID, id.clone()));
     }

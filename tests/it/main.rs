@@ -21,5 +21,6 @@ mod real_peers;
 mod resilience;
 mod simulate;
 mod steps;
+mod streams;
 mod tidy;
 mod traces;

@@ -1,6 +1,7 @@
 //! A service, a provider and a collector, for one test each.
 
 pub mod collector;
+pub mod raw;
 pub mod vectors;
 
 use std::fmt::Write as _;
