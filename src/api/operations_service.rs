@@ -247,9 +247,15 @@ impl OperationsService for OperationsApi {
 
     async fn invalidate_cache(
         &self,
-        _: Request<pb::InvalidateCacheRequest>,
+        request: Request<pb::InvalidateCacheRequest>,
     ) -> Result<Response<pb::InvalidateCacheResponse>, Status> {
-        Err(status::not_offered("InvalidateCache"))
+        let message = request.into_inner();
+        let given = |name: &'_ str| (!name.is_empty()).then(|| name.to_owned());
+        let (pipeline, step) = (given(&message.pipeline), given(&message.step));
+        let dropped = self.engine.cache().invalidate(pipeline.as_deref(), step.as_deref());
+        tracing::info!(dropped, "cached outputs were forgotten at an operator's request");
+        let dropped = u64::try_from(dropped).unwrap_or(u64::MAX);
+        Ok(Response::new(pb::InvalidateCacheResponse { dropped }))
     }
 
     async fn list_alerts(

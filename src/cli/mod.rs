@@ -5,6 +5,7 @@
 
 mod audit;
 mod breaker;
+mod cache;
 mod check;
 pub mod connection;
 mod explain;
@@ -82,6 +83,8 @@ pub enum Command {
     Audit(audit::AuditArgs),
     /// Make a bearer token for the callers file.
     Token(token::TokenArgs),
+    /// Look after the outputs that a service keeps.
+    Cache(cache::CacheArgs),
     /// Run the simulated provider by itself.
     Simulate(simulate::SimulateArgs),
     /// Show the live state of every target of a running service.
@@ -129,6 +132,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Explain(args) => explain::run(&args),
             Command::Audit(args) => audit::run(args).await,
             Command::Token(args) => token::run(&args),
+            Command::Cache(args) => cache::run(args).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Targets(args) => targets::run(&args).await,
             Command::Watch(args) => targets::watch(&args).await,

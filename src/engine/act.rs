@@ -106,11 +106,12 @@ fn degrade(
     let Some(source) = source else { return done(walk, unusable.failure) };
     match source {
         DegradeSource::Cache => {
-            let found = walk.cache_key.and_then(|key| walk.cx.engine.cache().get(&key));
+            let found =
+                walk.cache_key.and_then(|key| walk.cx.engine.cache().get(&key, Duration::MAX));
             match found {
-                Some((output, stored)) => {
-                    walk.report.cache_age = Some(Instant::now().duration_since(stored));
-                    walk.degrade(output, degraded_by(source));
+                Some(kept) => {
+                    walk.report.cache_age = Some(Instant::now().duration_since(kept.stored));
+                    walk.degrade(kept.output, degraded_by(source));
                     Next::Done
                 }
                 None => done(walk, unusable.failure),

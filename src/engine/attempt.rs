@@ -72,14 +72,14 @@ pub async fn make(
 /// A call that brought no reply.
 pub(super) struct Unanswered {
     /// Why.
-    pub(super) failure: Failure,
+    pub(super) failure: Box<Failure>,
     /// True when the time of the run or of the caller ended it.
     pub(super) ended_by_caller: bool,
 }
 
 impl From<Failure> for Unanswered {
     fn from(failure: Failure) -> Self {
-        Self { failure, ended_by_caller: false }
+        Self { failure: Box::new(failure), ended_by_caller: false }
     }
 }
 
@@ -142,10 +142,10 @@ async fn go(
             checks::reply(cx, reply, asked).await
         }
         Err(Unanswered { failure, ended_by_caller: true }) => {
-            return Err(Box::new(Unusable { ended_by_caller: true, ..failure.into() }));
+            return Err(Box::new(Unusable { ended_by_caller: true, ..Unusable::from(*failure) }));
         }
         Err(Unanswered { failure, ended_by_caller: false }) => {
-            checks::failed(cx, failure, asked).await
+            checks::failed(cx, *failure, asked).await
         }
     };
     leave::tell(output, &checked.result);
@@ -154,11 +154,7 @@ async fn go(
 }
 
 /// One call whose answer is read whole.
-async fn whole(
-    target: &Target,
-    mut call: Call,
-    limit: Duration,
-) -> Result<ModelReply, Unanswered> {
+async fn whole(target: &Target, mut call: Call, limit: Duration) -> Result<ModelReply, Unanswered> {
     let deadline = call.deadline;
     let own_deadline = Instant::now() + limit;
     call.deadline = own_deadline.min(deadline);
@@ -168,7 +164,7 @@ async fn whole(
             failure.cause == FailureCause::RequestTimeout && failure.evidence.status.is_none();
         if timed_out && deadline <= own_deadline {
             let failure = failure.with_detail("caller_deadline");
-            return Unanswered { failure, ended_by_caller: true };
+            return Unanswered { ended_by_caller: true, ..failure.into() };
         }
         failure.into()
     })

@@ -1,7 +1,9 @@
-//! The last good output of a step for an input, in memory and bounded.
+//! The last good output of a step for an input, in memory and bounded: the source of
+//! `fallback_to_cache`, and of answers without a call where the policy wants them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -49,6 +51,28 @@ impl CacheKey {
     }
 }
 
+/// Where an output comes from, for those who want it forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Pipeline; empty for an inline step.
+    pub pipeline: Arc<str>,
+    /// Step.
+    pub step: Arc<str>,
+    /// Target that gave it.
+    pub target: Arc<str>,
+}
+
+/// An output that was kept.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The output.
+    pub output: StepOutput,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// When it was stored.
+    pub stored: Instant,
+}
+
 /// Outputs by key, oldest out first when the bound is reached.
 #[derive(Debug)]
 pub struct OutputCache {
@@ -66,9 +90,14 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
-    output: StepOutput,
-    stored: Instant,
+    kept: Kept,
     write: u64,
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        self.kept.output.body.len() + ENTRY_BYTES
+    }
 }
 
 /// Bookkeeping of an entry, for the bound.
@@ -86,7 +115,7 @@ impl OutputCache {
 
     /// Keeps an output, replacing the one before. One larger than an eighth of the cache is not
     /// kept: it would push out too much.
-    pub fn put(&self, key: CacheKey, output: &StepOutput) {
+    pub fn put(&self, key: CacheKey, output: &StepOutput, origin: Origin) {
         let size = output.body.len() + ENTRY_BYTES;
         if size > self.bytes_max / 8 {
             return;
@@ -94,11 +123,12 @@ impl OutputCache {
         let mut inner = self.inner();
         inner.writes += 1;
         let write = inner.writes;
-        let entry = Entry { output: output.clone(), stored: Instant::now(), write };
+        let kept = Kept { output: output.clone(), origin, stored: Instant::now() };
+        let entry = Entry { kept, write };
         inner.bytes += size;
         inner.order.push_back((key, write));
         if let Some(old) = inner.entries.insert(key, entry) {
-            inner.bytes -= old.output.body.len() + ENTRY_BYTES;
+            inner.bytes -= old.size();
         }
         while inner.bytes > self.bytes_max || inner.order.len() > 2 * inner.entries.len() + 64 {
             let Some((key, write)) = inner.order.pop_front() else { break };
@@ -107,7 +137,7 @@ impl OutputCache {
                 && inner.bytes > self.bytes_max
             {
                 if let Some(old) = inner.entries.remove(&key) {
-                    inner.bytes -= old.output.body.len() + ENTRY_BYTES;
+                    inner.bytes -= old.size();
                 }
             } else if inner.entries.get(&key).is_some_and(|entry| entry.write == write) {
                 inner.order.push_back((key, write));
@@ -118,12 +148,34 @@ impl OutputCache {
 
     /// When the output of this key was stored.
     pub fn stored_at(&self, key: &CacheKey) -> Option<Instant> {
-        self.inner().entries.get(key).map(|entry| entry.stored)
+        self.inner().entries.get(key).map(|entry| entry.kept.stored)
     }
 
-    /// The output of this key and when it was stored.
-    pub fn get(&self, key: &CacheKey) -> Option<(StepOutput, Instant)> {
-        self.inner().entries.get(key).map(|entry| (entry.output.clone(), entry.stored))
+    /// The output of this key, if it is not older than `age_max`.
+    pub fn get(&self, key: &CacheKey, age_max: Duration) -> Option<Kept> {
+        let now = Instant::now();
+        let inner = self.inner();
+        let kept = &inner.entries.get(key)?.kept;
+        (now.duration_since(kept.stored) <= age_max).then(|| kept.clone())
+    }
+
+    /// Forgets the outputs of a pipeline, a step, or both; all of them if neither is given. Returns
+    /// how many. A later version of a pipeline needs no forgetting: its keys are others.
+    pub fn invalidate(&self, pipeline: Option<&str>, step: Option<&str>) -> usize {
+        let mut inner = self.inner();
+        let before = inner.entries.len();
+        let mut bytes = 0;
+        inner.entries.retain(|_, entry| {
+            let origin = &entry.kept.origin;
+            let meant = pipeline.is_none_or(|name| *origin.pipeline == *name)
+                && step.is_none_or(|name| *origin.step == *name);
+            bytes += if meant { entry.size() } else { 0 };
+            !meant
+        });
+        inner.bytes -= bytes;
+        let Inner { entries, order, .. } = &mut *inner;
+        order.retain(|(key, write)| entries.get(key).is_some_and(|entry| entry.write == *write));
+        before - inner.entries.len()
     }
 
     /// Outputs kept now.
@@ -146,6 +198,10 @@ mod tests {
         StepOutput::plain(OutputBody::Text(text.into()))
     }
 
+    fn origin(step: &str) -> Origin {
+        Origin { pipeline: "p".into(), step: step.into(), target: "t".into() }
+    }
+
     fn key(n: u32) -> CacheKey {
         CacheKey::new("t", &n.to_le_bytes(), &[])
     }
@@ -154,18 +210,35 @@ mod tests {
     async fn bounded_by_bytes_oldest_out_first() {
         let cache = OutputCache::new(16 * 1024);
         for n in 0..1_000 {
-            cache.put(key(n), &output(&"x".repeat(256)));
-            cache.put(key(0), &output("kept fresh"));
+            cache.put(key(n), &output(&"x".repeat(256)), origin("a"));
+            cache.put(key(0), &output("kept fresh"), origin("b"));
         }
         assert!(cache.len() <= 16 * 1024 / 512 + 1, "{}", cache.len());
-        assert!(cache.get(&key(0)).is_some() && cache.get(&key(999)).is_some());
-        assert!(cache.get(&key(1)).is_none());
+        let has = |n| cache.get(&key(n), Duration::MAX).is_some();
+        assert!(has(0) && has(999) && !has(1));
         let inner = cache.inner();
         assert!(inner.order.len() <= 2 * inner.entries.len() + 65);
-        assert_eq!(
-            inner.bytes,
-            inner.entries.values().map(|e| e.output.body.len() + ENTRY_BYTES).sum::<usize>()
-        );
+        assert_eq!(inner.bytes, inner.entries.values().map(Entry::size).sum::<usize>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn outputs_age_and_can_be_forgotten_by_pipeline_and_step() {
+        let cache = OutputCache::new(1 << 20);
+        for (n, step) in ["a", "b", "b"].into_iter().enumerate() {
+            cache.put(key(n as u32), &output("x"), origin(step));
+        }
+        let second = Duration::from_secs(1);
+        tokio::time::advance(second).await;
+        assert!(cache.get(&key(0), second).is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(cache.get(&key(0), second).is_none());
+        assert_eq!(cache.invalidate(Some("q"), None), 0);
+        assert_eq!(cache.invalidate(Some("p"), Some("b")), 2);
+        assert_eq!(cache.len(), 1);
+        assert_eq!(cache.inner().bytes, 1 + ENTRY_BYTES);
+        assert_eq!(cache.invalidate(None, None), 1);
+        let inner = cache.inner();
+        assert_eq!((inner.bytes, inner.order.len()), (0, 0));
     }
 
     #[test]

@@ -7,9 +7,11 @@
 mod act;
 pub mod active_policy;
 pub mod alerts;
+mod answer;
 pub mod attempt;
 pub mod cache;
 pub mod checks;
+mod coalesce;
 pub mod events;
 pub mod gates;
 pub mod ids;
@@ -38,6 +40,7 @@ pub use submit::{CallName, RunRequest, SubmitError, Work, did_you_mean};
 use active_policy::{ActiveDocuments, PipelineVersion, PolicyVersion};
 use alerts::Alerts;
 use cache::OutputCache;
+use coalesce::Leaders;
 use events::RunEventKind;
 use gates::GatePolicy;
 use plan::InlinePlans;
@@ -85,6 +88,7 @@ struct Inner {
     settings: EngineSettings,
     admission: Arc<Semaphore>,
     cache: OutputCache,
+    leaders: Leaders,
     alerts: Alerts,
     runs: Runs,
     inline_plans: InlinePlans,
@@ -115,6 +119,7 @@ impl Engine {
                 settings,
                 admission,
                 cache,
+                leaders: Leaders::default(),
                 alerts: Alerts::default(),
                 runs,
                 inline_plans: InlinePlans::default(),
@@ -135,6 +140,11 @@ impl Engine {
     /// Outputs kept for `fallback_to_cache`.
     pub fn cache(&self) -> &OutputCache {
         &self.inner.cache
+    }
+
+    /// Calls that identical ones may wait for.
+    fn leaders(&self) -> &Leaders {
+        &self.inner.leaders
     }
 
     /// Alerts.

@@ -113,9 +113,8 @@ impl Walk<'_, '_> {
         if step.rules.is_empty() && step.confidence.is_none() {
             return cache.stored_at(key);
         }
-        let (output, stored) = cache.get(key)?;
-        let value = output.body.to_value();
-        step.judge(&self.cx.scope.with_output(&value)).ok().map(|_| stored)
+        let kept = cache.get(key, Duration::MAX)?;
+        self.still_holds(&kept.output).then_some(kept.stored)
     }
 
     /// The candidate is the step's output.

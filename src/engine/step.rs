@@ -102,6 +102,8 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) paid: bool,
     /// The next call is the least bad that there is.
     pub(super) is_panic: bool,
+    /// Whether the output that the step ended with may serve others too.
+    pub(super) worth_keeping: bool,
     began: Instant,
 }
 
@@ -125,7 +127,7 @@ pub async fn run(cx: &StepContext<'_>) -> StepReport {
             let rendered = if cx.planned.step.prompt.is_fixed() { &[] } else { &*messages };
             walk.cache_key = Some(CacheKey::new(&cx.run.tenant, &cx.planned.digest, rendered));
             walk.prompt = messages;
-            walk.go().await;
+            walk.solve().await;
         }
         Err(failure) => walk.unrendered(failure),
     }
@@ -169,13 +171,15 @@ impl<'a, 'b> Walk<'a, 'b> {
             until,
             paid: false,
             is_panic: false,
+            worth_keeping: false,
             began,
         })
     }
 }
 
 impl Walk<'_, '_> {
-    async fn go(&mut self) {
+    /// Makes calls until there is an output or nothing is left.
+    pub(super) async fn go(&mut self) {
         loop {
             let number = u32::try_from(self.report.attempts.len()).unwrap_or(u32::MAX) + 1;
             let first = self.history.calls() == 0;
@@ -326,11 +330,9 @@ impl Walk<'_, '_> {
     /// The step has an output that came from the asked model in full. It is worth keeping unless
     /// something about it was a makeshift.
     pub(super) fn succeed(&mut self, output: StepOutput, worth_keeping: bool) {
-        if let Some(key) = self.cache_key
-            && output.tool_calls.is_empty()
-            && worth_keeping
-        {
-            self.cx.engine.cache().put(key, &output);
+        self.worth_keeping = worth_keeping && output.tool_calls.is_empty();
+        if self.worth_keeping {
+            self.keep(&output);
         }
         self.report.target = Some(self.target.name.clone());
         self.report.output = Some(output);

@@ -144,8 +144,7 @@ impl Reading<'_> {
         mut decoder: StreamDecoder,
         record: &mut AttemptRecord,
     ) -> Result<ModelReply, Unanswered> {
-        let judge =
-            |decoder: StreamDecoder, end| decoder.finish(end).map_err(Unanswered::from);
+        let judge = |decoder: StreamDecoder, end| decoder.finish(end).map_err(Unanswered::from);
         loop {
             let (deadline, limit) = self.limit();
             match timeout_at(deadline, incoming.next()).await {
@@ -237,7 +236,7 @@ fn of_limit(limit: Passed) -> Failure {
 }
 
 fn unanswered(failure: Failure, limit: Passed) -> Unanswered {
-    Unanswered { failure, ended_by_caller: limit == Passed::Run }
+    Unanswered { ended_by_caller: limit == Passed::Run, ..failure.into() }
 }
 
 impl Walk<'_, '_> {

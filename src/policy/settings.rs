@@ -113,11 +113,20 @@ pub struct CachePolicy {
     pub enabled: bool,
     /// Oldest entry that is good enough.
     pub max_age: Duration,
+    /// An entry that is not older answers in place of a call; never, if absent.
+    pub fresh_for: Option<Duration>,
+    /// Let identical calls under way share one provider call.
+    pub coalesce: bool,
 }
 
 impl Default for CachePolicy {
     fn default() -> Self {
-        Self { enabled: true, max_age: Duration::from_secs(86_400) }
+        Self {
+            enabled: true,
+            max_age: Duration::from_secs(86_400),
+            fresh_for: None,
+            coalesce: false,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod support;
 
 mod access;
 mod bad_input;
+mod cache;
 mod cases_backoff;
 mod cases_breaker;
 mod cases_budget;

@@ -226,6 +226,8 @@ pub(super) fn cache(body: &PolicyBody) -> CachePolicy {
     body.cache.as_ref().map_or_else(CachePolicy::default, |raw| CachePolicy {
         enabled: raw.enabled.unwrap_or(default.enabled),
         max_age: raw.max_age.map_or(default.max_age, |age| age.0),
+        fresh_for: raw.fresh_for.map(|age| age.0).filter(|age| !age.is_zero()),
+        coalesce: raw.coalesce.unwrap_or(default.coalesce),
     })
 }
 

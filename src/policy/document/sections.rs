@@ -98,6 +98,10 @@ pub struct CacheSection {
     pub enabled: Option<bool>,
     /// Oldest entry that is good enough; one day if absent.
     pub max_age: Option<DurationText>,
+    /// An entry that is not older answers in place of a call; never, if absent.
+    pub fresh_for: Option<DurationText>,
+    /// Let identical calls under way share one provider call; false if absent.
+    pub coalesce: Option<bool>,
 }
 
 /// A second attempt beside a slow first one.
