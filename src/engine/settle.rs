@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::act::{self, Next};
 use super::checks::{self, Candidate, Unusable};
+use super::outlet::Outlet;
 use super::step::Walk;
 use crate::failure::FailureDomain;
 use crate::journal::{AttemptRecord, Finding};
@@ -58,6 +59,7 @@ impl Walk<'_, '_> {
             self.note(&failure);
         }
         self.consider(&mut unusable, record.number);
+        self.history.set_content_shown(self.cx.outlet.is_some_and(Outlet::has_given));
         let (decision, paid) = self.decide(&unusable, record.number);
         self.paid = paid;
         self.is_panic = decision.is_panic;

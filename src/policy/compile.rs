@@ -137,6 +137,7 @@ fn policy(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> Poli
         retry_budget: sections::budget(body.retry_budget.as_ref(), "retry_budget", report),
         reprompt_budget: sections::budget(body.reprompt_budget.as_ref(), "reprompt_budget", report),
         hedge: sections::hedge(body, known, report),
+        after_content: sections::after_content(body),
         execution,
         validation,
         cache,

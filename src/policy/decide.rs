@@ -14,7 +14,7 @@ use super::decision::{
 use super::history::History;
 use super::ladder::{Action, AfterCut, Ladder, Rung};
 use super::routing::Site;
-use super::settings::WhenAllRefuse;
+use super::settings::{AfterContent, WhenAllRefuse};
 use crate::failure::{Failure, FailureCause, FailureDomain};
 use crate::resilience::backoff::{Backoff, after_hint};
 
@@ -183,6 +183,9 @@ impl Judge<'_> {
         if !rung.action().suits(self.failure.domain()) {
             return Err(SkipReason::WrongDomain);
         }
+        if self.keeps_what_was_shown() && rung.action().replaces_output() {
+            return Err(SkipReason::ContentShown);
+        }
         match rung {
             Rung::RetryWithBackoff { backoff, also_when_not_retryable, .. } => {
                 self.retry(backoff, *also_when_not_retryable, uses)
@@ -331,11 +334,17 @@ impl Judge<'_> {
     fn degraded_source(&self) -> Option<DegradeSource> {
         if self.has_partial() && self.failure.domain() == FailureDomain::OutputSemantic {
             Some(DegradeSource::Partial)
+        } else if self.keeps_what_was_shown() {
+            None
         } else if self.cache(None).is_ok() {
             Some(DegradeSource::Cache)
         } else {
             self.conditions.step_template.then_some(DegradeSource::Template)
         }
+    }
+
+    fn keeps_what_was_shown(&self) -> bool {
+        self.history.is_content_shown() && self.policy.after_content == AfterContent::Fail
     }
 
     fn has_partial(&self) -> bool {

@@ -179,6 +179,8 @@ pub enum SkipReason {
     NothingPartial,
     /// The action is about outputs and the failure is not.
     WrongDomain,
+    /// It would take back what the reader of the stream has seen.
+    ContentShown,
 }
 
 impl SkipReason {
@@ -207,6 +209,7 @@ impl SkipReason {
             Self::NoTemplate => "no_template",
             Self::NothingPartial => "nothing_partial",
             Self::WrongDomain => "wrong_domain",
+            Self::ContentShown => "content_shown",
         }
     }
 }

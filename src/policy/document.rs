@@ -9,8 +9,8 @@ mod sections;
 use std::collections::BTreeMap;
 
 pub use sections::{
-    AlertsSection, BreakerSection, BudgetSection, CacheSection, HedgeSection, ObservabilitySection,
-    RedactionSection, ValidationSection,
+    AfterContentName, AlertsSection, BreakerSection, BudgetSection, CacheSection, HedgeSection, ObservabilitySection,
+    RedactionSection, StreamingSection, ValidationSection,
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -64,6 +64,8 @@ pub struct PolicyBody {
     pub reprompt_budget: Option<BudgetSection>,
     /// Last good outputs as a source of degraded answers.
     pub cache: Option<CacheSection>,
+    /// How streamed steps recover.
+    pub streaming: Option<StreamingSection>,
     /// A second attempt beside a slow first one; off by default, since it pays twice.
     pub hedge: Option<HedgeSection>,
     /// When operators are told.

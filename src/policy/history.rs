@@ -21,6 +21,7 @@ pub struct History {
     cost_usd: f64,
     ended: bool,
     panicked: bool,
+    content_shown: bool,
 }
 
 /// What a step did with one target.
@@ -79,6 +80,16 @@ impl History {
     /// Adds what a provider call cost.
     pub fn record_cost(&mut self, usd: f64) {
         self.cost_usd += usd.max(0.0);
+    }
+
+    /// Notes whether somebody reads along and has seen content.
+    pub fn set_content_shown(&mut self, shown: bool) {
+        self.content_shown = shown;
+    }
+
+    /// Whether the reader of the stream has seen content.
+    pub fn is_content_shown(&self) -> bool {
+        self.content_shown
     }
 
     /// Provider calls so far.

@@ -76,6 +76,24 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether its output would be another than the one in hand.
+    pub const fn replaces_output(self) -> bool {
+        match self {
+            Self::RetryWithBackoff
+            | Self::RepromptWithErrors
+            | Self::FallbackToTarget
+            | Self::FallbackToCache
+            | Self::FallbackToTemplate => true,
+            Self::RepairOutput
+            | Self::AcceptPartial
+            | Self::AlertAndDegrade
+            | Self::RejectAndFix
+            | Self::AlertAndHalt => false,
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

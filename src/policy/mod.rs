@@ -29,7 +29,7 @@ pub use history::History;
 pub use ladder::{Action, AfterCut, Ladder, RuleName, Rung};
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
-    Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
+    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
     WhenAllRefuse,
 };
 
@@ -62,6 +62,8 @@ pub struct Policy {
     pub retry_budget: BudgetSettings,
     /// Re-asks that a target takes.
     pub reprompt_budget: BudgetSettings,
+    /// What may be done once the reader of a stream has seen content.
+    pub after_content: AfterContent,
     /// Second attempts beside slow ones.
     pub hedge: HedgeSettings,
 }

@@ -169,6 +169,16 @@ impl PartialEq for Redaction {
     }
 }
 
+/// What may be done about a failure once the reader of a stream has seen content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterContent {
+    /// Whatever the ladder says; the reader is told that what it has is void.
+    #[default]
+    Restart,
+    /// Nothing that would take back what was shown.
+    Fail,
+}
+
 /// A second attempt beside a slow first one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HedgeSettings {

@@ -235,6 +235,19 @@ async fn a_stream_that_fails_ends_with_a_status_with_details_and_trailers() {
 }
 
 #[tokio::test]
+async fn a_policy_may_rather_fail_than_take_back_what_was_shown() {
+    let fault = format!("{SLOWLY}+close(at=mid_body)");
+    let policy = "policy: {streaming: {after_content: fail}}\n";
+    let rig = every_dialect(&fault, "").policy("default", policy).start().await;
+    let told = stream(&rig, say(&["openai", "good"], WORDS)).await;
+    let refused = told.refused.as_ref().unwrap();
+    assert_eq!(refused.verdict(), "Unavailable INFRASTRUCTURE/stream_interrupted");
+    assert!(told.deltas > 0 && told.restarts.is_empty());
+    assert_eq!((rig.calls("openai"), rig.calls("good")), (1, 0));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_cached_or_fixed_answer_after_content_is_restarted_and_then_whole() {
     let fault = "latency(between=5ms)+close(at=mid_body,every=1,from=2)";
     let rig = Plan::new().target("bad", &format!("m!{fault}")).start().await;

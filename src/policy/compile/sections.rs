@@ -7,11 +7,11 @@ use std::time::Duration;
 use regex::RegexBuilder;
 
 use super::super::document::{
-    BackoffSection, BudgetSection, ExecutionSection, GrowthName, JitterName, PolicyBody,
+    AfterContentName, BackoffSection, BudgetSection, ExecutionSection, GrowthName, JitterName, PolicyBody,
     WhenAllRefuseName,
 };
 use super::super::settings::{
-    Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
+    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
     WhenAllRefuse,
 };
 use super::Known;
@@ -322,6 +322,13 @@ impl BudgetSection {
             floor_per_second: self.floor_per_second.unwrap_or(over.floor_per_second),
             window: self.window.map_or(over.window, |window| window.0),
         }
+    }
+}
+
+pub(super) fn after_content(body: &PolicyBody) -> AfterContent {
+    match body.streaming.as_ref().and_then(|raw| raw.after_content) {
+        None | Some(AfterContentName::Restart) => AfterContent::Restart,
+        Some(AfterContentName::Fail) => AfterContent::Fail,
     }
 }
 

@@ -104,6 +104,25 @@ pub struct CacheSection {
     pub coalesce: Option<bool>,
 }
 
+/// How a streamed step recovers.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamingSection {
+    /// What may be done once the reader has seen content; `restart` if absent.
+    pub after_content: Option<AfterContentName>,
+}
+
+/// What may be done about a failure once the reader of a stream has seen content.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(transform = super::plain_enum)]
+pub enum AfterContentName {
+    /// Whatever the ladder says; the reader is told that what it has is void.
+    Restart,
+    /// Nothing that would take back what was shown: such rungs are passed over.
+    Fail,
+}
+
 /// A second attempt beside a slow first one.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

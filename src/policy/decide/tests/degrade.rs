@@ -96,3 +96,27 @@ fn terminal_rungs_are_always_feasible_and_end_the_step() {
         assert_eq!(scene.step(), Verdict::Exhausted);
     }
 }
+
+#[test]
+fn what_a_reader_has_seen_is_not_taken_back_where_the_policy_says_so() {
+    let every = "[retry_with_backoff, fallback_to_target, fallback_to_cache, fallback_to_template, \
+                 alert_and_degrade]";
+    let policy = |after: &str| {
+        format!(
+            "policy: {{streaming: {{after_content: {after}}}, \
+             routing: {{infrastructure: {{ladder: {every}}}}}}}"
+        )
+    };
+    let scene = |after: &str, shown: bool| {
+        Scene::under(FailureCause::StreamInterrupted, &policy(after))
+            .with(|scene| scene.history.set_content_shown(shown))
+            .decide()
+    };
+    let decision = scene("fail", true);
+    assert_eq!(decision.verdict, Verdict::Degrade { source: None });
+    let reasons: Vec<SkipReason> = decision.skipped.iter().map(|rung| rung.reason).collect();
+    assert_eq!(reasons, [SkipReason::ContentShown; 4]);
+    for (after, shown) in [("fail", false), ("restart", true)] {
+        assert!(matches!(scene(after, shown).verdict, Verdict::Retry { .. }), "{after} {shown}");
+    }
+}
