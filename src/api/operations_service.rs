@@ -249,11 +249,16 @@ impl OperationsService for OperationsApi {
         &self,
         request: Request<pb::InvalidateCacheRequest>,
     ) -> Result<Response<pb::InvalidateCacheResponse>, Status> {
+        let caller = context::identity(&request)?;
         let message = request.into_inner();
-        let given = |name: &'_ str| (!name.is_empty()).then(|| name.to_owned());
+        let given = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         let (pipeline, step) = (given(&message.pipeline), given(&message.step));
         let dropped = self.engine.cache().invalidate(pipeline.as_deref(), step.as_deref());
-        tracing::info!(dropped, "cached outputs were forgotten at an operator's request");
+        let entry = AuditEntry::new(&caller.name, AuditAction::CacheInvalidated, "cache");
+        let what = [("pipeline", pipeline), ("step", step)];
+        let what = what.into_iter().filter_map(|(kind, name)| Some(format!("{kind} {}", name?)));
+        let what: Vec<String> = what.collect();
+        self.audit.record(entry.comment(&what.join(", "))).await;
         let dropped = u64::try_from(dropped).unwrap_or(u64::MAX);
         Ok(Response::new(pb::InvalidateCacheResponse { dropped }))
     }

@@ -98,7 +98,7 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::StreamStepRequest>,
     ) -> Result<Response<Self::StreamStepStream>, Status> {
-        let call = self.call(&request, "mainstay.v1.PipelineService/StreamStep");
+        let call = self.call(&request, "mainstay.v1.PipelineService/StreamStep")?;
         let deadline = call.deadline;
         let message = request.into_inner().request.ok_or_else(|| {
             status::of_faults(&[status::FieldFault::new("request", "is missing")])

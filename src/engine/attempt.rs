@@ -127,7 +127,7 @@ async fn go(
     let usage =
         answered.as_ref().map_or_else(|unanswered| unanswered.failure.usage, |reply| reply.usage);
     let output = ticket.settle(Report {
-        failure: unanswered.map(|unanswered| &unanswered.failure),
+        failure: unanswered.map(|unanswered| &*unanswered.failure),
         ended_by_caller: unanswered.is_some_and(|unanswered| unanswered.ended_by_caller),
         first_token: record.time_to_first_chunk,
         total: began.elapsed(),

@@ -349,6 +349,13 @@ async fn going_away_stops_the_provider_call() {
     rig.stop().await;
 }
 
+/// A client whose own buffers are small, so that what is taken is taken by the service.
+async fn narrow(rig: &Rig) -> client::PipelineClient {
+    let address = format!("http://{}", rig.service.data_address);
+    let endpoint = Endpoint::from_shared(address).unwrap().initial_stream_window_size(65_535);
+    client::pipelines(endpoint.connect().await.unwrap())
+}
+
 #[tokio::test]
 async fn a_reader_that_takes_nothing_holds_the_provider_back_and_is_given_up() {
     // The same delta again and again: 90 MB that nobody reads.
@@ -364,10 +371,7 @@ async fn a_reader_that_takes_nothing_holds_the_provider_back_and_is_given_up() {
         .config("limits: {stream_stall: 300ms}")
         .start()
         .await;
-    // A client whose own buffers are small, so that what is taken is taken by the service.
-    let address = format!("http://{}", rig.service.data_address);
-    let endpoint = Endpoint::from_shared(address).unwrap().initial_stream_window_size(65_535);
-    let mut reader = client::pipelines(endpoint.connect().await.unwrap());
+    let mut reader = narrow(&rig).await;
     let call = request(say(&["raw"], "Hello"), "", Duration::from_secs(60));
     let events = reader.stream_step(call).await.unwrap().into_inner();
     let in_flight = || rig.service.engine().targets().get("raw").unwrap().gate.in_flight();
@@ -386,24 +390,29 @@ async fn a_reader_that_takes_nothing_holds_the_provider_back_and_is_given_up() {
 
 #[tokio::test]
 async fn a_slow_reader_is_no_slow_provider() {
-    let delta = "data: {\"id\":\"r1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"0123456789\"}}]}\n\n";
-    let body = format!(
-        "{}data: {{\"id\":\"r1\",\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\ndata: [DONE]\n\n",
-        delta.repeat(60_000)
-    );
+    let chunk = |delta: &str, finish: &str| {
+        format!(
+            "data: {{\"id\":\"r1\",\"choices\":[{{\"index\":0,\"delta\":{{{delta}}}{finish}}}]}}\n\n"
+        )
+    };
+    let text = format!("\"content\":\"{}\"", "0123456789".repeat(100));
+    let last = chunk("", ",\"finish_reason\":\"stop\"");
+    let body = format!("{}{last}data: [DONE]\n\n", chunk(&text, "").repeat(2_000));
     let provider = RawProvider::start(HEAD, body.as_bytes(), 65_536, 1).await;
     let target = format!(
-        "{{dialect: openai, model: m, base_url: 'http://{}/v1', timeouts: {{attempt: 2s, idle: 500ms}}}}",
+        "{{dialect: openai, model: m, base_url: 'http://{}/v1', timeouts: {{attempt: 3s}}}}",
         provider.address
     );
     let rig = Plan::new().raw_target("raw", &target).start().await;
+    let mut reader = narrow(&rig).await;
     let call = request(say(&["raw"], "Hello"), "", Duration::from_secs(60));
-    let events = rig.client().stream_step(call).await.unwrap().into_inner();
-    // Longer than every limit of the provider; the stall limit is 30 s.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let events = reader.stream_step(call).await.unwrap().into_inner();
+    // Longer than the attempt may take; the stall limit is 30 s.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let told = listen(events).await;
     assert_eq!(told.story(), ["raw ok"]);
-    assert_eq!(told.text.len(), 600_000);
+    assert_eq!(told.text.len(), 2_000_000);
+    drop(reader);
     rig.stop().await;
 }
 
