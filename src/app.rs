@@ -1,11 +1,13 @@
 //! The service as a whole: read, check, bind, serve, drain. In this order, so that a mistake in a
 //! file stops the start before any port is bound.
 
+mod prepare;
+mod secrets;
 mod targets;
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,21 +17,21 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::{v1, v1alpha};
 
-use crate::api::auth::{Authentication, Authenticator};
+use crate::api::auth::Authenticator;
 use crate::api::pb::operations_service_server::OperationsServiceServer;
 use crate::api::pb::pipeline_service_server::PipelineServiceServer;
 use crate::api::pb::policy_service_server::PolicyServiceServer;
 use crate::api::{DeadlineLimits, OperationsApi, PipelineApi, PolicyApi, pb, server};
-use crate::config::{self, Config, Environment};
+use crate::config::Config;
+use crate::control::Library;
 use crate::control::audit::{AuditFile, AuditLog};
-use crate::control::{self, Documents, Report, Source};
-use crate::document::{Document, Problems, Severity};
-use crate::engine::active_policy::{ActiveDocuments, Snapshot};
-use crate::engine::targets::Targets;
+use crate::engine::alerts::Alerts;
 use crate::engine::{Engine, EngineSettings};
 use crate::simulate::{Script, Simulator};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, Telemetry, TelemetrySettings};
+
+pub use prepare::{Broken, Prepared, Read, counts, prepare, read, render};
 
 /// Policies that every server has unless its own files replace them.
 pub const BUILT_IN_POLICIES: &[(&str, &str)] =
@@ -64,117 +66,8 @@ pub struct Options {
     pub address_file: Option<PathBuf>,
     /// No logs: the command line is the user's window.
     pub quiet: bool,
-}
-
-/// Documents that cannot be served, with everything that is wrong.
-#[derive(Debug, thiserror::Error)]
-#[error("{} of the documents cannot be served", .0.iter().filter(|r| !r.problems.usable()).count())]
-pub struct Broken(pub Vec<Report>);
-
-impl Broken {
-    /// Every problem under its line.
-    pub fn render(&self, colours: bool) -> String {
-        render(&self.0, colours)
-    }
-}
-
-/// Reports for a terminal.
-pub fn render(reports: &[Report], colours: bool) -> String {
-    reports
-        .iter()
-        .map(|report| {
-            crate::document::render(&report.origin, &report.text, &report.problems, colours)
-        })
-        .collect()
-}
-
-/// Everything read and checked, nothing bound.
-pub struct Prepared {
-    /// Configuration.
-    pub config: Config,
-    /// Targets.
-    pub targets: Targets,
-    /// Policies and pipelines.
-    pub snapshot: Snapshot,
-    /// Warnings.
-    pub warnings: Vec<Report>,
-    /// Checks further documents.
-    pub documents: Documents,
-    /// Tells callers apart.
-    pub authentication: Authentication,
-}
-
-/// Reads and checks a configuration and its documents. `simulator` is where a rehearsal's targets
-/// are; without one, they get an address that nobody answers at.
-///
-/// # Errors
-/// [`Broken`] with every problem; or what cannot be read.
-pub fn prepare(options: &Options, simulator: Option<SocketAddr>) -> anyhow::Result<Prepared> {
-    let (name, text) = match &options.config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), text)
-        }
-        None => ("built-in rehearsal".to_owned(), REHEARSAL.to_owned()),
-    };
-    let broken = |problems: Problems| {
-        Broken(vec![Report { origin: name.clone(), text: text.as_str().into(), problems }])
-    };
-    let document = Document::parse(name.clone(), text.as_str())
-        .map_err(|problem| broken(Problems(vec![problem])))?;
-    let simulator = simulator.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
-    let variable = |variable: &str| match variable {
-        "SIMULATOR" if options.config.is_none() => Some(simulator.to_string()),
-        other => std::env::var(other).ok(),
-    };
-    let base_dir = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
-    let environment = Environment { variable: &variable, base_dir };
-    let config = config::read(&document, &environment).map_err(broken)?;
-    let authentication = Authentication::load(config.auth.as_ref())?;
-    let targets = targets::targets(&config)?;
-    let documents = Documents::new(targets.clone());
-    let policies = sources(config.policies_dir.as_deref(), BUILT_IN_POLICIES)?;
-    let pipelines = match &config.pipelines_dir {
-        Some(dir) => control::folder(dir)?,
-        None => built_in(BUILT_IN_PIPELINES),
-    };
-    let (snapshot, reports) = documents.compile(&policies, &pipelines);
-    if reports.iter().any(|report| !report.problems.usable()) {
-        return Err(Broken(reports).into());
-    }
-    if !snapshot.policies.contains_key(&config.default_policy) {
-        anyhow::bail!(
-            "`default_policy` is `{}`, and there is no such policy",
-            config.default_policy
-        );
-    }
-    Ok(Prepared { config, targets, snapshot, warnings: reports, documents, authentication })
-}
-
-/// Files first; built-in documents whose names the files do not use.
-fn sources(dir: Option<&Path>, built_in_ones: &[(&str, &str)]) -> anyhow::Result<Vec<Source>> {
-    let mut found = match dir {
-        Some(dir) => control::folder(dir)?,
-        None => Vec::new(),
-    };
-    for source in built_in(built_in_ones) {
-        if !found.iter().any(|own| own.name == source.name) {
-            found.push(source);
-        }
-    }
-    Ok(found)
-}
-
-fn built_in(documents: &[(&str, &str)]) -> Vec<Source> {
-    documents
-        .iter()
-        .map(|(name, text)| Source {
-            name: (*name).to_owned(),
-            origin: format!("built-in {name}"),
-            text: (*text).into(),
-        })
-        .collect()
+    /// Leave the store alone, so that a command can run beside the service that owns it.
+    pub forgetful: bool,
 }
 
 /// A service that runs.
@@ -194,6 +87,8 @@ pub struct Service {
     runs: Tasks,
     /// Closed once nothing changes any more.
     audit: AuditLog,
+    /// The library's writer, its watchers and its store; stopped after the listeners.
+    documents: Tasks,
     drain: Duration,
 }
 
@@ -203,16 +98,30 @@ impl Service {
     /// # Errors
     /// See [`prepare`]; or an address that cannot be listened on.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        let documents = Tasks::new();
+        let started = Self::started(options, &documents).await;
+        if started.is_err() {
+            // The store is open by then, and another process may want it.
+            documents.stop();
+            documents.wait(Duration::from_secs(5)).await;
+        }
+        started
+    }
+
+    async fn started(options: &Options, documents: &Tasks) -> anyhow::Result<Self> {
         let listeners = Tasks::new();
         // A group of its own: calls that drain still need the simulator.
         let simulator = rehearsal(options, &Tasks::new()).await?;
-        let prepared = prepare(options, simulator.as_ref().map(Simulator::addr))?;
-        let Prepared { mut config, targets, snapshot, warnings, documents, authentication } =
-            prepared;
+        let read = read(options, simulator.as_ref().map(Simulator::addr))?;
+        let Read { mut config, targets, documents: checker, authentication } = read;
         config.data.address = options.data_address.unwrap_or(config.data.address);
         config.control.address = options.control_address.unwrap_or(config.control.address);
         refuse_exposure(&config)?;
         let audit = audit_log(&config)?;
+        let alerts = Arc::<Alerts>::default();
+        let keepers = (alerts.clone(), audit.clone());
+        let (library, warnings) =
+            prepare::library(options, &config, checker, keepers, documents).await?;
         let data = server::bind(config.data.address).await?;
         let control = server::bind(config.control.address).await?;
         let telemetry = telemetry::start(&TelemetrySettings {
@@ -226,10 +135,12 @@ impl Service {
         for report in &warnings {
             tracing::warn!(document = %report.origin, "{}", report.problems);
         }
+        secrets::keep(&config, &targets, alerts.clone(), documents);
         let runs = Tasks::new();
         let engine = Engine::new(EngineSettings {
             targets,
-            documents: ActiveDocuments::new(snapshot),
+            documents: library.active().clone(),
+            alerts,
             default_policy: config.default_policy.clone(),
             runs_max: config.limits.runs_max,
             runs_remembered: config.limits.runs_remembered,
@@ -251,10 +162,11 @@ impl Service {
             listeners,
             runs,
             audit,
+            documents: documents.clone(),
             drain: config.limits.drain,
         };
         service.serve_data(&config, &authentication.authenticator, data).await?;
-        service.serve_control(&config, &authentication.authenticator, documents, control).await?;
+        service.serve_control(&config, &authentication.authenticator, library, control).await?;
         authentication.keep_fresh(&service.listeners);
         if let Some(path) = &options.address_file {
             write_address(path, service.data_address)?;
@@ -302,12 +214,12 @@ impl Service {
         &mut self,
         config: &Config,
         authenticator: &Authenticator,
-        documents: Documents,
+        library: Library,
         listener: TcpListener,
     ) -> anyhow::Result<()> {
         let limits = &config.limits;
-        let policy =
-            PolicyServiceServer::new(PolicyApi::new(documents)).max_decoding_message_size(2 << 20);
+        let policy = PolicyServiceServer::new(PolicyApi::new(library, self.listeners.clone()))
+            .max_decoding_message_size(2 << 20);
         let (engine, audit) = (self.engine.clone(), self.audit.clone());
         let operations = OperationsApi::new(engine, audit, self.listeners.clone());
         let operations = OperationsServiceServer::new(operations);
@@ -349,12 +261,16 @@ impl Service {
         if !self.listeners.wait(self.drain).await {
             tracing::warn!("calls were cut at the end of the drain time");
         }
-        self.audit.close().await;
         self.runs.stop();
         for run in self.engine.runs().running() {
             run.cancel.cancel();
         }
         self.runs.wait(Duration::from_secs(5)).await;
+        self.documents.stop();
+        if !self.documents.wait(Duration::from_secs(5)).await {
+            tracing::error!("the store did not close in time");
+        }
+        self.audit.close().await;
         if let Some(simulator) = self.simulator {
             simulator.stop().await;
         }
@@ -424,13 +340,4 @@ fn reflection_v1alpha(
     on: bool,
 ) -> anyhow::Result<Option<v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>>> {
     Ok(if on { Some(reflection().build_v1alpha()?) } else { None })
-}
-
-/// Warnings and errors of documents, counted.
-pub fn counts(reports: &[Report]) -> HashMap<Severity, usize> {
-    let mut counts = HashMap::new();
-    for problem in reports.iter().flat_map(|report| &report.problems.0) {
-        *counts.entry(problem.severity).or_default() += 1;
-    }
-    counts
 }

@@ -147,10 +147,13 @@ fn alert(alert: &Alert) -> pb::Alert {
         start_time: Some(convert::timestamp(alert.started)),
         last_time: Some(convert::timestamp(alert.last)),
         end_time: alert.ended.map(convert::timestamp),
-        summary: format!(
-            "{} failures of {} under policy {}, the last: {} on {}",
-            alert.count, alert.domain, alert.policy, alert.cause, alert.target
-        ),
+        summary: match &alert.notice {
+            Some(notice) => notice.to_string(),
+            None => format!(
+                "{} failures of {} under policy {}, the last: {} on {}",
+                alert.count, alert.domain, alert.policy, alert.cause, alert.target
+            ),
+        },
     }
 }
 

@@ -49,21 +49,26 @@ pub struct NotFound {
     pub message: String,
 }
 
-fn any<M: prost::Message>(name: &str, message: &M) -> Any {
+pub(super) fn any<M: prost::Message>(name: &str, message: &M) -> Any {
     Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
 }
 
-fn error_info(reason: &str, metadata: HashMap<String, String>) -> Any {
+pub(super) fn error_info(reason: &str, metadata: HashMap<String, String>) -> Any {
     let info = ErrorInfo { reason: reason.to_owned(), domain: ERROR_DOMAIN.to_owned(), metadata };
     any("google.rpc.ErrorInfo", &info)
 }
 
-fn retry_info(after: Duration) -> Any {
+pub(super) fn retry_info(after: Duration) -> Any {
     let delay = prost_types::Duration::try_from(after).unwrap_or_default();
     any("google.rpc.RetryInfo", &RetryInfo { retry_delay: Some(delay) })
 }
 
-fn status(code: Code, message: &str, details: Vec<Any>, mut metadata: MetadataMap) -> Status {
+pub(super) fn status(
+    code: Code,
+    message: &str,
+    details: Vec<Any>,
+    mut metadata: MetadataMap,
+) -> Status {
     let message = status_message(message);
     let body = tonic_types::Status { code: code as i32, message: message.clone(), details };
     metadata.insert("grpc-retry-pushback-ms", MetadataValue::from_static("-1"));

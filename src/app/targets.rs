@@ -8,9 +8,10 @@ use http::header::{HeaderName, HeaderValue};
 use crate::config::{Config, RawDialect, RawHttp, TargetConfig, secret};
 use crate::engine::gates::Gate;
 use crate::engine::targets::{Price, Target, Targets};
-use crate::provider::dialect;
 use crate::provider::transport::{Endpoint, EndpointSettings, HttpVersions};
+use crate::provider::{Dialect, dialect};
 
+/// The targets of a configuration, ready to be called.
 pub(super) fn targets(config: &Config) -> anyhow::Result<Targets> {
     let targets = config
         .targets
@@ -23,29 +24,10 @@ pub(super) fn targets(config: &Config) -> anyhow::Result<Targets> {
 }
 
 fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
-    let dialect_name = match config.dialect {
-        RawDialect::Openai => "openai",
-        RawDialect::Anthropic => "anthropic",
-        RawDialect::Gemini => "gemini",
-    };
-    let dialect = dialect(dialect_name).context("unknown dialect")?;
+    let dialect = dialect_of(config)?;
     let mut headers = http::HeaderMap::new();
     for (name, value) in &config.headers {
         headers.insert(HeaderName::try_from(name.as_str())?, HeaderValue::from_str(value)?);
-    }
-    if let Some(reference) = &config.credential {
-        let secret = secret::fetch(reference)?;
-        let own = dialect.credential_header();
-        let (header, prefix) = match &config.credential_header {
-            Some((header, prefix)) => (header.as_str(), prefix.as_str()),
-            None => (own.name, own.prefix),
-        };
-        let mut value =
-            HeaderValue::from_str(&format!("{prefix}{}", secret.expose())).map_err(|_| {
-                anyhow::anyhow!("its credential holds characters that no header may have")
-            })?;
-        value.set_sensitive(true);
-        headers.insert(HeaderName::try_from(header)?, value);
     }
     let endpoint = Endpoint::new(EndpointSettings {
         dialect,
@@ -54,6 +36,7 @@ fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
         path: config.path.as_deref(),
         query: &config.query,
         headers,
+        credential: credential(config)?,
         connect_timeout: config.connect_timeout,
         versions: match config.http {
             RawHttp::Auto => HttpVersions::Auto,
@@ -79,4 +62,30 @@ fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
         extra: config.extra.clone(),
         gate: Gate::new(name.clone(), config.gate()),
     })
+}
+
+fn dialect_of(config: &TargetConfig) -> anyhow::Result<&'static dyn Dialect> {
+    let name = match config.dialect {
+        RawDialect::Openai => "openai",
+        RawDialect::Anthropic => "anthropic",
+        RawDialect::Gemini => "gemini",
+    };
+    dialect(name).context("unknown dialect")
+}
+
+/// The header that a target's credential is sent in; the secret is fetched anew.
+pub(super) fn credential(
+    config: &TargetConfig,
+) -> anyhow::Result<Option<(HeaderName, HeaderValue)>> {
+    let Some(reference) = &config.credential else { return Ok(None) };
+    let secret = secret::fetch(reference)?;
+    let own = dialect_of(config)?.credential_header();
+    let (header, prefix) = match &config.credential_header {
+        Some((header, prefix)) => (header.as_str(), prefix.as_str()),
+        None => (own.name, own.prefix),
+    };
+    let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose()))
+        .map_err(|_| anyhow::anyhow!("its credential holds characters that no header may have"))?;
+    value.set_sensitive(true);
+    Ok(Some((HeaderName::try_from(header)?, value)))
 }

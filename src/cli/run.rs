@@ -106,6 +106,7 @@ async fn embedded(args: &RunArgs) -> anyhow::Result<Service> {
         control_address: Some(any),
         script: args.script.clone(),
         quiet: true,
+        forgetful: true,
         ..args.config.options()
     };
     if options.config.is_none() && !args.quiet {

@@ -79,6 +79,7 @@ pub(super) fn resolve(
     let default_targets = check.default_targets(raw.default_targets, &targets);
     let policies_dir = raw.documents.policies_dir.map(|dir| check.file(&dir));
     let pipelines_dir = raw.documents.pipelines_dir.map(|dir| check.file(&dir));
+    let store = raw.store.map(|store| check.store(&store.path));
     let limits = limits(&raw.limits);
     if limits.default_deadline > limits.deadline_cap {
         check.at("/limits/default_deadline", "is longer than `deadline_cap`");
@@ -99,6 +100,7 @@ pub(super) fn resolve(
         default_policy: raw.default_policy.as_deref().unwrap_or("default").into(),
         policies_dir,
         pipelines_dir,
+        store,
         limits,
         telemetry,
         reflection: raw.reflection.unwrap_or(true),
@@ -134,6 +136,7 @@ fn limits(raw: &RawLimits) -> Limits {
         stream_stall: or(raw.stream_stall, Duration::from_secs(30)),
         drain: or(raw.drain, Duration::from_secs(25)),
         cache_bytes: usize::try_from(raw.cache_bytes.unwrap_or(64 << 20)).unwrap_or(usize::MAX),
+        changes_per_second: raw.changes_per_second.unwrap_or(20),
     }
 }
 
@@ -150,6 +153,13 @@ impl Checker<'_> {
 
     pub(super) fn file(&self, path: &str) -> PathBuf {
         self.environment.base_dir.join(path)
+    }
+
+    fn store(&mut self, path: &str) -> PathBuf {
+        if path.trim().is_empty() {
+            self.at("/store/path", "is empty");
+        }
+        self.file(path)
     }
 
     fn listener(&mut self, path: &str, raw: Option<RawListener>, port: u16) -> Listener {

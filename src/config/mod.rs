@@ -45,6 +45,8 @@ pub struct Config {
     pub policies_dir: Option<PathBuf>,
     /// Folder of pipelines.
     pub pipelines_dir: Option<PathBuf>,
+    /// SQLite file of the documents; in memory if absent.
+    pub store: Option<PathBuf>,
     /// Limits.
     pub limits: Limits,
     /// Traces and logs.
@@ -128,7 +130,7 @@ pub struct TlsFiles {
 }
 
 /// A target as configured.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TargetConfig {
     /// Dialect.
     pub dialect: RawDialect,
@@ -213,6 +215,8 @@ pub struct Limits {
     pub drain: Duration,
     /// Cache.
     pub cache_bytes: usize,
+    /// Changes of documents in a second.
+    pub changes_per_second: u32,
 }
 
 /// Traces and logs.

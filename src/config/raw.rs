@@ -28,6 +28,9 @@ pub struct RawConfig {
     pub default_policy: Option<String>,
     /// Policies and pipelines in files.
     pub documents: RawDocuments,
+    /// Where policies and pipelines are kept. In memory if absent: what was pushed is forgotten at
+    /// the end of the process.
+    pub store: Option<RawStore>,
     /// Limits that protect the server.
     pub limits: RawLimits,
     /// Traces and logs.
@@ -334,6 +337,14 @@ pub struct RawDocuments {
     pub pipelines_dir: Option<String>,
 }
 
+/// Where policies and pipelines are kept.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawStore {
+    /// SQLite file; made if absent. Beside the configuration file if relative. One process owns it.
+    pub path: String,
+}
+
 /// Limits that protect the server.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -369,6 +380,10 @@ pub struct RawLimits {
     /// Bytes of outputs kept for `fallback_to_cache`. 64 MiB if absent.
     #[schemars(range(max = 4_294_967_295_u64))]
     pub cache_bytes: Option<u64>,
+    /// Changes of policies and pipelines that are taken in a second; twice as many at once. 20 if
+    /// absent.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub changes_per_second: Option<u32>,
 }
 
 /// Traces and logs.

@@ -44,6 +44,8 @@ pub enum AuditAction {
     PipelineRolledBack,
     /// A document was taken out of service.
     DocumentRemoved,
+    /// The file of a document went away; what served goes on serving.
+    FileGone,
     /// A document was refused; what served goes on serving.
     DocumentRefused,
     /// A version began to serve a share of the runs.
@@ -73,6 +75,7 @@ impl AuditAction {
             Self::PipelinePut => "pipeline_put",
             Self::PipelineRolledBack => "pipeline_rolled_back",
             Self::DocumentRemoved => "document_removed",
+            Self::FileGone => "file_gone",
             Self::DocumentRefused => "document_refused",
             Self::RolloutStarted => "rollout_started",
             Self::RolloutPromoted => "rollout_promoted",

@@ -4,13 +4,15 @@
 //! rules of a run under way and never waits for one. The only user of `arc_swap`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 use super::plan::PlannedPipeline;
-use crate::journal::PolicyRef;
+use crate::journal::{PolicyRef, RunRecord, RunState};
 use crate::policy::Policy;
+use crate::policy::rollout::{Figures, RunFacts, Summary, picks};
 
 /// A policy in a version, compiled.
 #[derive(Debug)]
@@ -35,11 +37,51 @@ pub struct PipelineVersion {
     pub planned: PlannedPipeline,
 }
 
+/// A policy that serves a share of the runs beside the one of its name.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The new version.
+    pub policy: Arc<PolicyVersion>,
+    /// The version that it may take the place of.
+    pub base: u64,
+    /// Share of runs, 0 to 1.
+    pub share: f64,
+    /// Since when runs are counted. Runs that began before are not: they ran without a rival.
+    pub since: Instant,
+    /// Figures of the old version, then of the new one. Touched once at the end of a run.
+    tally: Mutex<[Figures; 2]>,
+}
+
+impl Candidate {
+    /// A candidate that nothing has run on yet.
+    pub fn new(policy: Arc<PolicyVersion>, base: u64, share: f64, since: Instant) -> Self {
+        Self { policy, base, share, since, tally: Mutex::default() }
+    }
+
+    /// The figures as they are now: of the old version, then of the new one.
+    pub fn figures(&self) -> [Summary; 2] {
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        [tally[0].summary(), tally[1].summary()]
+    }
+
+    fn count(&self, version: u64, run: &RunFacts) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let [old, new] = &mut *tally;
+        if version == self.policy.reference.version {
+            new.add(run);
+        } else if version == self.base {
+            old.add(run);
+        }
+    }
+}
+
 /// Everything that serves at one moment.
 #[derive(Clone, Default)]
 pub struct Snapshot {
     /// Policies by name.
     pub policies: HashMap<Arc<str>, Arc<PolicyVersion>>,
+    /// Policies that are being rolled out, by name.
+    pub candidates: HashMap<Arc<str>, Arc<Candidate>>,
     /// Pipelines by name.
     pub pipelines: HashMap<Arc<str>, Arc<PipelineVersion>>,
 }
@@ -70,6 +112,42 @@ impl ActiveDocuments {
     /// The policy of this name.
     pub fn policy(&self, name: &str) -> Option<Arc<PolicyVersion>> {
         self.current.load().policies.get(name).cloned()
+    }
+
+    /// The policy of this name for a run: the one that serves, or the one that is being rolled
+    /// out if this run is among its share.
+    pub fn policy_for(&self, name: &str, run_id: &str) -> Option<Arc<PolicyVersion>> {
+        let current = self.current.load();
+        match current.candidates.get(name) {
+            Some(candidate) if picks(name, run_id, candidate.share) => {
+                Some(candidate.policy.clone())
+            }
+            Some(_) | None => current.policies.get(name).cloned(),
+        }
+    }
+
+    /// Counts a run that ended, if its policy is being rolled out.
+    pub fn note_ended(&self, record: &RunRecord, began: Instant) {
+        let current = self.current.load();
+        let Some(candidate) = current.candidates.get(&record.policy.name) else { return };
+        let failed = match record.state {
+            RunState::Failed => true,
+            RunState::Succeeded | RunState::Degraded => false,
+            // A run that its caller ended says nothing about its policy.
+            RunState::Cancelled | RunState::Skipped | RunState::Pending | RunState::Running => {
+                return;
+            }
+        };
+        if began < candidate.since {
+            return;
+        }
+        let facts = RunFacts {
+            failed,
+            degraded: record.state == RunState::Degraded,
+            cost_usd: record.spend().cost_usd,
+            latency: began.elapsed(),
+        };
+        candidate.count(record.policy.version, &facts);
     }
 
     /// The pipeline of this name.

@@ -3,7 +3,7 @@
 //! Kept in memory and bounded; written to the log when raised and when over. Delivery by webhook
 //! and metric joins here.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -41,6 +41,8 @@ pub struct Alert {
     pub last: SystemTime,
     /// When it was over.
     pub ended: Option<SystemTime>,
+    /// What it says, for alerts that are not about failures of runs.
+    pub notice: Option<Arc<str>>,
 }
 
 /// Where a failure came up.
@@ -72,6 +74,8 @@ struct Counter {
 #[derive(Debug, Default)]
 struct Inner {
     counters: Vec<Counter>,
+    /// Numbers of the notices that stand, by what they are about.
+    notices: HashMap<String, u64>,
     alerts: VecDeque<Alert>,
     next_id: u64,
 }
@@ -112,6 +116,52 @@ impl Alerts {
             counter.seen.push_back(now);
         }
         inner.raise(index, site);
+    }
+
+    /// Raises an alert that is not about failures of runs and stands until [`Alerts::mended`].
+    /// `about` says what it is about; a second one about the same counts on the first.
+    pub fn notice(&self, about: &str, text: &str) {
+        let mut inner = self.inner();
+        let now = SystemTime::now();
+        if let Some(id) = inner.notices.get(about).copied()
+            && let Some(alert) = inner.alerts.iter_mut().find(|alert| alert.id == id)
+        {
+            alert.count += 1;
+            alert.last = now;
+            alert.notice = Some(text.into());
+            return;
+        }
+        tracing::warn!(about, "alert raised: {text}");
+        let none: Arc<str> = "".into();
+        let alert = Alert {
+            id: inner.next_id + 1,
+            policy: none.clone(),
+            domain: FailureDomain::PipelineLogic,
+            cause: FailureCause::Internal,
+            pipeline: none.clone(),
+            step: none.clone(),
+            target: none,
+            count: 1,
+            started: now,
+            last: now,
+            ended: None,
+            notice: Some(text.into()),
+        };
+        if inner.notices.len() >= ALERTS_MAX {
+            inner.notices.clear();
+        }
+        inner.notices.insert(about.to_owned(), alert.id);
+        inner.keep(alert);
+    }
+
+    /// Ends the notice about this, if one stands.
+    pub fn mended(&self, about: &str) {
+        let mut inner = self.inner();
+        let Some(id) = inner.notices.remove(about) else { return };
+        if let Some(alert) = inner.alerts.iter_mut().find(|alert| alert.id == id) {
+            alert.ended = Some(SystemTime::now());
+            tracing::info!(about, "alert is over");
+        }
     }
 
     /// Ends the alerts whose domain was quiet for its window. Called now and then.
@@ -182,10 +232,8 @@ impl Inner {
             pipeline = %site.pipeline, step = %site.step, target = %site.target,
             "alert raised"
         );
-        if self.alerts.len() >= ALERTS_MAX {
-            self.alerts.pop_front();
-        }
-        self.alerts.push_back(Alert {
+        let count = counter.seen.len() as u64;
+        self.keep(Alert {
             id: self.next_id,
             policy: site.policy.clone(),
             domain: site.domain,
@@ -193,11 +241,20 @@ impl Inner {
             pipeline: site.pipeline.clone(),
             step: site.step.clone(),
             target: site.target.clone(),
-            count: counter.seen.len() as u64,
+            count,
             started: now,
             last: now,
             ended: None,
+            notice: None,
         });
+    }
+
+    fn keep(&mut self, alert: Alert) {
+        self.next_id = self.next_id.max(alert.id);
+        if self.alerts.len() >= ALERTS_MAX {
+            self.alerts.pop_front();
+        }
+        self.alerts.push_back(alert);
     }
 }
 
@@ -232,5 +289,26 @@ mod tests {
         assert!(alerts.list()[0].ended.is_some());
         alerts.raise(&site, window, Instant::now());
         assert_eq!(alerts.list().len(), 2);
+    }
+
+    #[test]
+    fn a_notice_stands_until_it_is_mended() {
+        let alerts = Alerts::default();
+        alerts.mended("policy/a");
+        alerts.notice("policy/a", "it is broken");
+        alerts.notice("policy/a", "it is broken in another way");
+        alerts.notice("policy/b", "it is gone");
+        let told: Vec<_> =
+            alerts.list().iter().map(|a| (a.id, a.count, a.notice.clone())).collect();
+        assert_eq!(
+            told,
+            [(2, 1, Some("it is gone".into())), (1, 2, Some("it is broken in another way".into()))]
+        );
+        alerts.mended("policy/a");
+        let standing: Vec<u64> =
+            alerts.list().iter().filter(|a| a.ended.is_none()).map(|a| a.id).collect();
+        assert_eq!(standing, [2]);
+        alerts.notice("policy/a", "again");
+        assert_eq!(alerts.list().len(), 3);
     }
 }

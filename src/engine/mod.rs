@@ -59,7 +59,9 @@ pub struct EngineSettings {
     /// Targets.
     pub targets: Targets,
     /// Policies and pipelines.
-    pub documents: ActiveDocuments,
+    pub documents: Arc<ActiveDocuments>,
+    /// Alerts.
+    pub alerts: Arc<Alerts>,
     /// Policy of runs that name none.
     pub default_policy: Arc<str>,
     /// Most runs at once.
@@ -89,7 +91,6 @@ struct Inner {
     admission: Arc<Semaphore>,
     cache: OutputCache,
     leaders: Leaders,
-    alerts: Alerts,
     runs: Runs,
     inline_plans: InlinePlans,
 }
@@ -120,7 +121,6 @@ impl Engine {
                 admission,
                 cache,
                 leaders: Leaders::default(),
-                alerts: Alerts::default(),
                 runs,
                 inline_plans: InlinePlans::default(),
             }),
@@ -149,7 +149,7 @@ impl Engine {
 
     /// Alerts.
     pub fn alerts(&self) -> &Alerts {
-        &self.inner.alerts
+        &self.inner.settings.alerts
     }
 
     /// Runs that were journaled.
@@ -200,7 +200,8 @@ impl Engine {
         if request.caller_deadline <= now {
             return Err(SubmitError::DeadlinePassed);
         }
-        let policy = self.policy_for(&request)?;
+        let run_id = run_id(&request);
+        let policy = self.policy_for(&request, &run_id)?;
         let permit = self
             .inner
             .admission
@@ -209,13 +210,17 @@ impl Engine {
             .map_err(|_| SubmitError::QueueFull { retry_after: Duration::from_secs(1) })?;
         let pipeline_run = matches!(request.work, Work::Pipeline(_));
         if !pipeline_run && request.wait && request.idempotency_key.is_none() {
-            return Ok(self.unjournaled(request, policy, permit).await);
+            return Ok(self.unjournaled(request, run_id, policy, permit).await);
         }
         // Boxed, so that calls of single steps do not carry its size about.
-        Box::pin(self.journaled(request, policy, permit)).await
+        Box::pin(self.journaled(request, run_id, policy, permit)).await
     }
 
-    fn policy_for(&self, request: &RunRequest) -> Result<Arc<PolicyVersion>, SubmitError> {
+    fn policy_for(
+        &self,
+        request: &RunRequest,
+        run_id: &str,
+    ) -> Result<Arc<PolicyVersion>, SubmitError> {
         let of_pipeline = match &request.work {
             Work::Step { of, .. } => of.as_ref(),
             Work::Pipeline(version) => Some(version),
@@ -223,7 +228,7 @@ impl Engine {
         .and_then(|version| version.planned.pipeline.policy.clone());
         let name =
             request.policy.as_deref().or(of_pipeline.as_deref()).unwrap_or(self.default_policy());
-        self.documents().policy(name).ok_or_else(|| {
+        self.documents().policy_for(name, run_id).ok_or_else(|| {
             let snapshot = self.documents().snapshot();
             let names = snapshot.policies.keys().map(|name| &**name);
             let nearest = crate::document::nearest(name, names).map(str::to_owned);
@@ -231,14 +236,15 @@ impl Engine {
         })
     }
 
-    fn first_record(&self, request: &RunRequest, policy: &PolicyVersion) -> RunRecord {
+    fn first_record(
+        &self,
+        request: &RunRequest,
+        run_id: Arc<str>,
+        policy: &PolicyVersion,
+    ) -> RunRecord {
         let of = match &request.work {
             Work::Step { of, .. } => of.as_ref(),
             Work::Pipeline(version) => Some(version),
-        };
-        let run_id: Arc<str> = match &request.run_id {
-            Some(id) => id.as_str().into(),
-            None => ids::new_run_id(),
         };
         RunRecord {
             run_id,
@@ -263,12 +269,13 @@ impl Engine {
     async fn unjournaled(
         &self,
         request: RunRequest,
+        run_id: Arc<str>,
         policy: Arc<PolicyVersion>,
         _permit: OwnedSemaphorePermit,
     ) -> Arc<RunRecord> {
         let now = Instant::now();
         let time = request.caller_deadline.saturating_duration_since(now);
-        let mut record = self.first_record(&request, &policy);
+        let mut record = self.first_record(&request, run_id, &policy);
         let context =
             self.context(&request, &record, request.caller_deadline - answer_margin(time), &policy);
         let outcome = self
@@ -277,6 +284,7 @@ impl Engine {
             })
             .await;
         finish(&mut record, outcome);
+        self.documents().note_ended(&record, now);
         self.export(&request, &context, &record, now);
         Arc::new(record)
     }
@@ -284,10 +292,11 @@ impl Engine {
     async fn journaled(
         &self,
         request: RunRequest,
+        run_id: Arc<str>,
         policy: Arc<PolicyVersion>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Arc<RunRecord>, SubmitError> {
-        let record = self.first_record(&request, &policy);
+        let record = self.first_record(&request, run_id, &policy);
         let run_id = record.run_id.to_string();
         let handle = match self.inner.runs.accept(record, request.request_digest) {
             Ok(Accepted::New(handle)) => handle,
@@ -368,6 +377,7 @@ impl Engine {
         };
         let mut ended = RunRecord::clone(&handle.record());
         finish(&mut ended, outcome);
+        self.documents().note_ended(&ended, began);
         self.export(request, &context, &ended, began);
         handle.update(|record| *record = ended);
         context.tell(|| RunEventKind::Ended(handle.record()));
@@ -443,6 +453,14 @@ impl Engine {
             duration: began.elapsed(),
         };
         spans::export_call(tracer, &run.trace, &facts, &call);
+    }
+}
+
+/// The caller's id for the run, or a new one.
+fn run_id(request: &RunRequest) -> Arc<str> {
+    match &request.run_id {
+        Some(id) => id.as_str().into(),
+        None => ids::new_run_id(),
     }
 }
 

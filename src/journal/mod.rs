@@ -3,6 +3,8 @@
 //! Plain data. The engine writes it, answers and spans are made from it, and a store keeps it, so
 //! that what a caller reads, what a trace shows and what survives a crash are the same facts.
 
+pub mod documents;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -20,6 +20,10 @@ mod decide;
 
 pub mod explain;
 
+mod outage;
+
+pub mod rollout;
+
 use std::sync::Arc;
 
 pub use compile::{Known, compile};
@@ -27,6 +31,7 @@ pub use decide::{Conditions, Moment, ReaskRoom, TargetCondition, decide};
 pub use decision::{Decision, DegradeSource, Refusal, RepairOffer, SkipReason, Skipped, Verdict};
 pub use history::History;
 pub use ladder::{Action, AfterCut, Ladder, RuleName, Rung};
+pub use outage::halting_share;
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
     AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,

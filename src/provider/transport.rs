@@ -9,7 +9,7 @@
 use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -50,8 +50,10 @@ pub struct EndpointSettings<'a> {
     pub path: Option<&'a str>,
     /// Query parameters laid on the path.
     pub query: &'a [(String, String)],
-    /// Headers of every call, the credential among them (marked sensitive).
+    /// Headers of every call.
     pub headers: HeaderMap,
+    /// Header with the credential, marked sensitive.
+    pub credential: Option<(HeaderName, HeaderValue)>,
     /// Longest time to make a connection, TLS included.
     pub connect_timeout: Duration,
     /// HTTP versions.
@@ -89,6 +91,8 @@ struct Inner {
     unary: Url,
     stream: Url,
     headers: HeaderMap,
+    /// Apart from the other headers, since it may be another one tomorrow.
+    credential: RwLock<Option<(HeaderName, HeaderValue)>>,
     response_bytes_max: usize,
 }
 
@@ -155,6 +159,7 @@ impl Endpoint {
                 unary: url(false)?,
                 stream: url(true)?,
                 headers,
+                credential: RwLock::new(settings.credential),
                 response_bytes_max: settings.response_bytes_max,
             }),
         })
@@ -164,6 +169,19 @@ impl Endpoint {
     pub fn server(&self) -> (&str, u16) {
         let url = &self.inner.unary;
         (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0))
+    }
+
+    /// Sends this credential from the next call on. Says whether it is another one.
+    pub fn set_credential(&self, header: HeaderName, value: HeaderValue) -> bool {
+        let next = Some((header, value));
+        let mut credential = self.inner.credential.write().unwrap_or_else(PoisonError::into_inner);
+        let other = *credential != next;
+        *credential = next;
+        other
+    }
+
+    fn credential(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.inner.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes one call and reads the whole answer, ending at the deadline at the latest. Dropping
@@ -199,6 +217,9 @@ impl Endpoint {
         let url = if call.stream { &inner.stream } else { &inner.unary };
         let mut request = Request::new(Method::POST, url.clone());
         request.headers_mut().clone_from(&inner.headers);
+        if let Some((header, value)) = self.credential() {
+            request.headers_mut().insert(header, value);
+        }
         if let Some(traceparent) = call.traceparent {
             request.headers_mut().insert(HeaderName::from_static("traceparent"), traceparent);
         }

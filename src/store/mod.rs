@@ -1,7 +1,9 @@
-//! Where runs are kept.
+//! Where runs and documents are kept.
 //!
-//! One store so far, in memory. What the engine asks of it (accept a run once per idempotency key,
+//! Runs are in memory. What the engine asks of [`memory`] (accept a run once per idempotency key,
 //! keep its record, find it again by id) is what a durable store will have to offer; until there
-//! is a second one there is no trait.
+//! is a second one there is no trait. Documents are in the SQLite file where the configuration
+//! names one.
 
 pub mod memory;
+pub mod sqlite;

@@ -13,6 +13,7 @@ mod cases_budget;
 mod cases_failures;
 mod cases_outputs;
 mod cli;
+mod control;
 mod events_properties;
 mod outputs_checks;
 mod outputs_properties;

@@ -1,76 +1,227 @@
 //! Storing and reading policies and pipelines.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
-use super::PolicyApi;
-use crate::api::{pb, status};
+use super::asked::{self, Asked};
+use super::{PolicyApi, convert, status};
+use crate::api::pb;
+use crate::control::change::Push;
+use crate::journal::documents::{Entry, Kind};
 
 pub(super) async fn push_policy(
-    _: &PolicyApi,
-    _: Request<pb::PushPolicyRequest>,
+    api: &PolicyApi,
+    request: Request<pb::PushPolicyRequest>,
 ) -> Result<Response<pb::PushPolicyResponse>, Status> {
-    Err(status::not_offered("PushPolicy"))
-}
-
-pub(super) async fn get_policy(
-    _: &PolicyApi,
-    _: Request<pb::GetPolicyRequest>,
-) -> Result<Response<pb::GetPolicyResponse>, Status> {
-    Err(status::not_offered("GetPolicy"))
-}
-
-pub(super) async fn list_policies(
-    _: &PolicyApi,
-    _: Request<pb::ListPoliciesRequest>,
-) -> Result<Response<pb::ListPoliciesResponse>, Status> {
-    Err(status::not_offered("ListPolicies"))
-}
-
-pub(super) async fn list_policy_versions(
-    _: &PolicyApi,
-    _: Request<pb::ListPolicyVersionsRequest>,
-) -> Result<Response<pb::ListPolicyVersionsResponse>, Status> {
-    Err(status::not_offered("ListPolicyVersions"))
-}
-
-pub(super) async fn rollback_policy(
-    _: &PolicyApi,
-    _: Request<pb::RollbackPolicyRequest>,
-) -> Result<Response<pb::RollbackPolicyResponse>, Status> {
-    Err(status::not_offered("RollbackPolicy"))
+    let author = asked::author(&request)?;
+    let message = request.into_inner();
+    let rollout = asked::rollout(message.rollout_share, message.rollout_guards)?;
+    let asked = Asked {
+        kind: Kind::Policy,
+        name: message.name,
+        expected: message.expected_version,
+        comment: message.comment,
+        author,
+    };
+    let push = Push {
+        proposal: asked.proposal(message.text, rollout)?,
+        dry_run: message.dry_run,
+        allow_outage: message.allow_outage,
+    };
+    let stored = api.library.push(push).await.map_err(|error| status::of_change(&error))?;
+    Ok(Response::new(pb::PushPolicyResponse {
+        version: Some(convert::version(&stored.version)),
+        warnings: convert::problems(&stored.warnings),
+        changes: Vec::new(),
+        replicas_applied: u32::from(!message.dry_run),
+        replicas_total: 1,
+    }))
 }
 
 pub(super) async fn put_pipeline(
-    _: &PolicyApi,
-    _: Request<pb::PutPipelineRequest>,
+    api: &PolicyApi,
+    request: Request<pb::PutPipelineRequest>,
 ) -> Result<Response<pb::PutPipelineResponse>, Status> {
-    Err(status::not_offered("PutPipeline"))
+    let author = asked::author(&request)?;
+    let message = request.into_inner();
+    let asked = Asked {
+        kind: Kind::Pipeline,
+        name: message.name,
+        expected: message.expected_version,
+        comment: message.comment,
+        author,
+    };
+    let push = Push {
+        proposal: asked.proposal(message.text, None)?,
+        dry_run: message.dry_run,
+        allow_outage: false,
+    };
+    let stored = api.library.push(push).await.map_err(|error| status::of_change(&error))?;
+    Ok(Response::new(pb::PutPipelineResponse {
+        version: Some(convert::version(&stored.version)),
+        warnings: convert::problems(&stored.warnings),
+    }))
+}
+
+fn read(
+    api: &PolicyApi,
+    kind: Kind,
+    name: &str,
+    version: u64,
+) -> Result<pb::DocumentStatus, Status> {
+    let entry = api.library.entry(kind, name).map_err(|error| status::of_change(&error))?;
+    let mut shown = convert::status(&entry);
+    let wanted = if version == 0 { entry.active } else { version };
+    match entry.version(wanted) {
+        Some(stored) => {
+            shown.text = stored.text.to_string();
+            shown.version = Some(convert::version(stored));
+        }
+        // Nothing serves yet; what was refused is still to be seen.
+        None if version == 0 => {}
+        None => return Err(status::of_change(&asked::version_not_found(&entry, version))),
+    }
+    Ok(shown)
+}
+
+pub(super) async fn get_policy(
+    api: &PolicyApi,
+    request: Request<pb::GetPolicyRequest>,
+) -> Result<Response<pb::GetPolicyResponse>, Status> {
+    let message = request.into_inner();
+    let status = Some(read(api, Kind::Policy, &message.name, message.version)?);
+    Ok(Response::new(pb::GetPolicyResponse { status }))
 }
 
 pub(super) async fn get_pipeline(
-    _: &PolicyApi,
-    _: Request<pb::GetPipelineRequest>,
+    api: &PolicyApi,
+    request: Request<pb::GetPipelineRequest>,
 ) -> Result<Response<pb::GetPipelineResponse>, Status> {
-    Err(status::not_offered("GetPipeline"))
+    let message = request.into_inner();
+    let status = Some(read(api, Kind::Pipeline, &message.name, message.version)?);
+    Ok(Response::new(pb::GetPipelineResponse { status }))
+}
+
+/// Active versions by name, after the name `token`, and the token of the next page.
+fn page(
+    api: &PolicyApi,
+    kind: Kind,
+    page_size: i32,
+    token: &str,
+) -> Result<(Vec<pb::DocumentVersion>, String), Status> {
+    let most = asked::page_size(page_size)?;
+    let book = api.library.book();
+    let mut found: Vec<pb::DocumentVersion> = book
+        .of(kind)
+        .filter(|entry| &*entry.name > token)
+        .filter_map(|entry| convert::active(entry))
+        .take(most + 1)
+        .collect();
+    let more = found.len() > most;
+    found.truncate(most);
+    let next = found.last().filter(|_| more).map(|last| last.name.clone()).unwrap_or_default();
+    Ok((found, next))
+}
+
+pub(super) async fn list_policies(
+    api: &PolicyApi,
+    request: Request<pb::ListPoliciesRequest>,
+) -> Result<Response<pb::ListPoliciesResponse>, Status> {
+    let message = request.into_inner();
+    let (policies, next_page_token) =
+        page(api, Kind::Policy, message.page_size, &message.page_token)?;
+    Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
 }
 
 pub(super) async fn list_pipelines(
-    _: &PolicyApi,
-    _: Request<pb::ListPipelinesRequest>,
+    api: &PolicyApi,
+    request: Request<pb::ListPipelinesRequest>,
 ) -> Result<Response<pb::ListPipelinesResponse>, Status> {
-    Err(status::not_offered("ListPipelines"))
+    let message = request.into_inner();
+    let (pipelines, next_page_token) =
+        page(api, Kind::Pipeline, message.page_size, &message.page_token)?;
+    Ok(Response::new(pb::ListPipelinesResponse { pipelines, next_page_token }))
+}
+
+/// Versions before the version `token`, newest first, and the token of the next page.
+fn versions(
+    entry: &Arc<Entry>,
+    page_size: i32,
+    token: &str,
+) -> Result<(Vec<pb::DocumentVersion>, String), Status> {
+    let most = asked::page_size(page_size)?;
+    let before = asked::version_token(token)?;
+    let mut found: Vec<pb::DocumentVersion> = entry
+        .versions
+        .iter()
+        .rev()
+        .filter(|version| version.version < before)
+        .take(most + 1)
+        .map(|version| convert::version(version))
+        .collect();
+    let more = found.len() > most;
+    found.truncate(most);
+    let next = found.last().filter(|_| more).map(|last| last.version.to_string());
+    Ok((found, next.unwrap_or_default()))
+}
+
+pub(super) async fn list_policy_versions(
+    api: &PolicyApi,
+    request: Request<pb::ListPolicyVersionsRequest>,
+) -> Result<Response<pb::ListPolicyVersionsResponse>, Status> {
+    let message = request.into_inner();
+    let entry = api.library.entry(Kind::Policy, &message.name);
+    let entry = entry.map_err(|error| status::of_change(&error))?;
+    let (versions, next_page_token) = versions(&entry, message.page_size, &message.page_token)?;
+    Ok(Response::new(pb::ListPolicyVersionsResponse { versions, next_page_token }))
 }
 
 pub(super) async fn list_pipeline_versions(
-    _: &PolicyApi,
-    _: Request<pb::ListPipelineVersionsRequest>,
+    api: &PolicyApi,
+    request: Request<pb::ListPipelineVersionsRequest>,
 ) -> Result<Response<pb::ListPipelineVersionsResponse>, Status> {
-    Err(status::not_offered("ListPipelineVersions"))
+    let message = request.into_inner();
+    let entry = api.library.entry(Kind::Pipeline, &message.name);
+    let entry = entry.map_err(|error| status::of_change(&error))?;
+    let (versions, next_page_token) = versions(&entry, message.page_size, &message.page_token)?;
+    Ok(Response::new(pb::ListPipelineVersionsResponse { versions, next_page_token }))
+}
+
+pub(super) async fn rollback_policy(
+    api: &PolicyApi,
+    request: Request<pb::RollbackPolicyRequest>,
+) -> Result<Response<pb::RollbackPolicyResponse>, Status> {
+    let author = asked::author(&request)?;
+    let message = request.into_inner();
+    let asked = Asked {
+        kind: Kind::Policy,
+        name: message.name,
+        expected: message.expected_version,
+        comment: message.comment,
+        author,
+    };
+    let rollback = asked.rollback(message.version)?;
+    let stored = api.library.rollback(rollback).await.map_err(|error| status::of_change(&error))?;
+    let version = Some(convert::version(&stored.version));
+    Ok(Response::new(pb::RollbackPolicyResponse { version }))
 }
 
 pub(super) async fn rollback_pipeline(
-    _: &PolicyApi,
-    _: Request<pb::RollbackPipelineRequest>,
+    api: &PolicyApi,
+    request: Request<pb::RollbackPipelineRequest>,
 ) -> Result<Response<pb::RollbackPipelineResponse>, Status> {
-    Err(status::not_offered("RollbackPipeline"))
+    let author = asked::author(&request)?;
+    let message = request.into_inner();
+    let asked = Asked {
+        kind: Kind::Pipeline,
+        name: message.name,
+        expected: message.expected_version,
+        comment: message.comment,
+        author,
+    };
+    let rollback = asked.rollback(message.version)?;
+    let stored = api.library.rollback(rollback).await.map_err(|error| status::of_change(&error))?;
+    let version = Some(convert::version(&stored.version));
+    Ok(Response::new(pb::RollbackPipelineResponse { version }))
 }

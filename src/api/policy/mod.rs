@@ -1,11 +1,14 @@
 //! The control plane: a thin router; each file beside this one serves a subject.
 
+mod asked;
 mod check;
+mod convert;
 mod diff;
 mod documents;
 mod explain;
 mod rollout;
 mod simulate;
+mod status;
 mod watch;
 
 use std::pin::Pin;
@@ -15,18 +18,20 @@ use tonic::{Request, Response, Status};
 
 use super::pb;
 use super::pb::policy_service_server::PolicyService;
-use crate::control::Documents;
+use crate::control::Library;
+use crate::tasks::Tasks;
 
 /// The service.
 #[derive(Clone)]
 pub struct PolicyApi {
-    documents: Documents,
+    library: Library,
+    stop: Tasks,
 }
 
 impl PolicyApi {
-    /// The service over the documents of the server.
-    pub fn new(documents: Documents) -> Self {
-        Self { documents }
+    /// The service over the library of the server. Watches end when `stop` does.
+    pub fn new(library: Library, stop: Tasks) -> Self {
+        Self { library, stop }
     }
 }
 

@@ -1,14 +1,104 @@
 //! Policies as they change.
+//!
+//! A watcher holds a place in the library's history and nothing else: what it has not read yet is
+//! not kept for it, it gets the newest state when it reads again. So no watcher can hold a push
+//! back, and thousands cost next to nothing.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::PolicyApi;
+use super::{PolicyApi, convert, status};
 use crate::api::pb::policy_service_server::PolicyService;
-use crate::api::{pb, status};
+use crate::api::{context, pb, watched};
+use crate::control::ChangeError;
+use crate::control::book::Book;
+use crate::journal::documents::Kind;
+use crate::tasks::Tasks;
+
+/// Names that one watcher may ask for.
+const NAMES_MAX: usize = 500;
+/// For watchers that set no deadline: longer than any connection is kept.
+const FOREVER: Duration = Duration::from_secs(24 * 3_600);
+
+struct Watcher {
+    names: BTreeSet<String>,
+    book: watch::Receiver<Arc<Book>>,
+    /// The library's stamp up to which everything was sent; `None` before the first message.
+    seen: Option<u64>,
+    stop: Tasks,
+    over: bool,
+}
 
 pub(super) async fn watch_policies(
-    _: &PolicyApi,
-    _: Request<pb::WatchPoliciesRequest>,
+    api: &PolicyApi,
+    request: Request<pb::WatchPoliciesRequest>,
 ) -> Result<Response<<PolicyApi as PolicyService>::WatchPoliciesStream>, Status> {
-    Err(status::not_offered("WatchPolicies"))
+    let limits = context::DeadlineLimits { default: FOREVER, cap: FOREVER };
+    let deadline = context::deadline(request.metadata(), limits, Instant::now());
+    let names = request.into_inner().names;
+    if names.len() > NAMES_MAX {
+        let fault = format!("has more than {NAMES_MAX} names");
+        let fault = crate::api::status::FieldFault::new("names", fault);
+        return Err(crate::api::status::of_faults(&[fault]));
+    }
+    let watcher = Watcher {
+        names: names.into_iter().collect(),
+        book: api.library.watch(),
+        seen: None,
+        stop: api.stop.clone(),
+        over: false,
+    };
+    let states = stream::unfold(watcher, |mut watcher| async move {
+        let message = watcher.next().await?;
+        Some((message, watcher))
+    });
+    Ok(Response::new(Box::pin(watched::until(states, deadline))))
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Result<pb::WatchPoliciesResponse, Status>> {
+        if self.over {
+            return None;
+        }
+        loop {
+            if self.seen.is_some() {
+                tokio::select! {
+                    biased;
+                    () = self.stop.stopping() => return self.end(),
+                    changed = self.book.changed() => {
+                        if changed.is_err() {
+                            return self.end();
+                        }
+                    }
+                }
+            }
+            let book = self.book.borrow_and_update().clone();
+            let first = self.seen.is_none();
+            let policies = self.news(&book);
+            self.seen = Some(book.stamp());
+            if first || !policies.is_empty() {
+                return Some(Ok(pb::WatchPoliciesResponse { policies }));
+            }
+        }
+    }
+
+    fn end(&mut self) -> Option<Result<pb::WatchPoliciesResponse, Status>> {
+        self.over = true;
+        Some(Err(status::of_change(&ChangeError::Stopping)))
+    }
+
+    /// Policies that changed since the last message.
+    fn news(&self, book: &Book) -> Vec<pb::DocumentStatus> {
+        book.of(Kind::Policy)
+            .filter(|entry| self.seen.is_none_or(|seen| entry.stamp > seen))
+            .filter(|entry| self.names.is_empty() || self.names.contains(&*entry.name))
+            .map(|entry| convert::status(entry))
+            .collect()
+    }
 }

@@ -229,6 +229,17 @@ impl Gate {
         self.serve_queue(state, now);
     }
 
+    /// Takes note of another credential: what was disabled for the old one is enabled.
+    pub fn credential_reloaded(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        state.credential_since = Some(now);
+        if state.disabled.as_ref().is_some_and(|disabled| disabled.credential) {
+            state.disabled = None;
+        }
+        self.serve_queue(state, now);
+    }
+
     /// Does with the breaker what an operator says. What it was held for is over with it.
     pub fn command(&self, command: Command) {
         let now = self.now();

@@ -99,6 +99,8 @@ pub(super) struct State {
     pub(super) settings: GateSettings,
     pub(super) policy: GatePolicy,
     pub(super) disabled: Option<Disabled>,
+    /// When its credential was reloaded.
+    pub(super) credential_since: Option<Duration>,
     pub(super) cool_down: CoolDown,
     pub(super) breaker: Breaker,
     pub(super) outputs: OutputBreakers,
@@ -131,6 +133,7 @@ impl State {
         Self {
             policy,
             disabled: None,
+            credential_since: None,
             cool_down: CoolDown::default(),
             breaker: Breaker::new(policy.breaker, now),
             outputs: OutputBreakers::default(),
@@ -310,7 +313,7 @@ impl State {
             _ if report.ended_by_caller => Outcome::Neutral,
             None => Outcome::Success,
             Some(failure) => {
-                self.note(failure, now);
+                self.note(failure, now.saturating_sub(report.total), now);
                 refusals::outcome_of(failure.cause)
             }
         };
@@ -337,7 +340,7 @@ impl State {
         }
     }
 
-    fn note(&mut self, failure: &Failure, now: Duration) {
+    fn note(&mut self, failure: &Failure, began: Duration, now: Duration) {
         let count = &mut self.failures[failure.cause as usize];
         *count = count.saturating_add(1);
         match failure.cause {
@@ -350,7 +353,10 @@ impl State {
             FailureCause::QuotaExhausted => {
                 self.cool_down.quota_used_up(failure.retry_after, now);
             }
-            FailureCause::Authentication => {
+            // A call with a credential that is no longer sent says nothing about the one that is.
+            FailureCause::Authentication
+                if self.credential_since.is_none_or(|since| since < began) =>
+            {
                 self.disabled = Some(Disabled {
                     reason: "its credential was refused by the provider".into(),
                     credential: true,

@@ -29,6 +29,7 @@ fn settings(base_url: &str, private: bool) -> EndpointSettings<'_> {
         path: None,
         query: &[],
         headers: HeaderMap::new(),
+        credential: None,
         connect_timeout: Duration::from_secs(5),
         versions: HttpVersions::Http1Only,
         response_bytes_max: 1 << 20,

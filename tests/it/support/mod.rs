@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mainstay::api::client::{self, Caller, Credentials, PipelineClient, Refusal};
 use mainstay::api::pb;
+use mainstay::api::pb::policy_service_client::PolicyServiceClient;
 use mainstay::app::{Broken, Options, Service};
 use mainstay::simulate::{Script, Simulator};
 use mainstay::tasks::Tasks;
@@ -134,14 +135,22 @@ impl Plan {
         let path = dir.path().join("mainstay.yaml");
         std::fs::write(&path, config).unwrap();
         let options = Options { config: Some(path), quiet: true, ..Options::default() };
-        let service = Service::start(&options).await.unwrap_or_else(|error| {
-            let shown = error.downcast_ref::<Broken>().map(|broken| broken.render(false));
-            panic!("the service does not start: {error:#}\n{}", shown.unwrap_or_default());
-        });
-        let address = service.data_address.to_string();
-        let channel = client::connect_as(&address, &self.credentials).await.unwrap();
-        Rig { service, simulator, channel, tasks, dir }
+        let credentials = self.credentials;
+        let (service, channel, control) = serve(&options, &credentials).await;
+        Rig { service, simulator, channel, control, dir, options, credentials, tasks }
     }
+}
+
+async fn serve(options: &Options, credentials: &Credentials) -> (Service, Caller, Channel) {
+    let service = Service::start(options).await.unwrap_or_else(|error| {
+        let shown = error.downcast_ref::<Broken>().map(|broken| broken.render(false));
+        panic!("the service does not start: {error:#}\n{}", shown.unwrap_or_default());
+    });
+    let address = service.data_address.to_string();
+    let channel = client::connect_as(&address, credentials).await.unwrap();
+    // Not before it is used: there are rigs whose control plane takes no such client.
+    let control = Endpoint::try_from(format!("http://{}", service.control_address)).unwrap();
+    (service, channel, control.connect_lazy())
 }
 
 /// A service that runs, with its provider.
@@ -149,6 +158,10 @@ pub struct Rig {
     pub service: Service,
     pub simulator: Simulator,
     pub channel: Caller,
+    /// To the control plane, without credentials.
+    pub control: Channel,
+    options: Options,
+    credentials: Credentials,
     tasks: Tasks,
     dir: TempDir,
 }
@@ -156,6 +169,41 @@ pub struct Rig {
 impl Rig {
     pub fn client(&self) -> PipelineClient {
         client::pipelines(self.channel.clone())
+    }
+
+    /// A client of the control plane's documents.
+    pub fn policies(&self) -> PolicyServiceClient<Channel> {
+        PolicyServiceClient::new(self.control.clone()).max_decoding_message_size(8 << 20)
+    }
+
+    /// Writes a file of the configuration's folder, as careful people do: whole or not at all.
+    pub fn write(&self, path: &str, text: &str) {
+        let temporary = self.dir.path().join("written.tmp");
+        std::fs::write(&temporary, text).unwrap();
+        std::fs::rename(temporary, self.dir.path().join(path)).unwrap();
+    }
+
+    /// Stops the service and starts it again over the same files.
+    pub async fn restart(self) -> Self {
+        let Self { service, simulator, channel, control, dir, options, credentials, tasks } = self;
+        drop((channel, control));
+        service.stop().await;
+        let (service, channel, control) = serve(&options, &credentials).await;
+        Self { service, simulator, channel, control, dir, options, credentials, tasks }
+    }
+
+    /// Stops the service and says why it does not start again.
+    pub async fn refuses_to_restart(self) -> String {
+        let Self { service, simulator, channel, control, dir: _dir, options, tasks, .. } = self;
+        drop((channel, control));
+        service.stop().await;
+        let Err(error) = Service::start(&options).await else { panic!("it starts") };
+        simulator.stop().await;
+        tasks.stop();
+        match error.downcast_ref::<Broken>() {
+            Some(broken) => broken.render(false),
+            None => format!("{error:#}"),
+        }
     }
 
     /// Runs an inline step.
@@ -206,7 +254,7 @@ impl Rig {
 
     /// Stops everything; nothing may be left.
     pub async fn stop(self) {
-        drop(self.channel);
+        drop((self.channel, self.control));
         self.service.stop().await;
         self.simulator.stop().await;
         self.tasks.stop();
