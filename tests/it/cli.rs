@@ -83,11 +83,35 @@ fn check_places_every_mistake_and_explain_prints_the_table() {
 
 #[test]
 fn help_is_there_for_everything() {
-    for command in ["serve", "run", "check", "explain", "simulate"] {
+    for command in ["serve", "run", "check", "explain", "audit", "token", "simulate"] {
         let help = mainstay(&[command, "--help"]);
         assert_eq!(help.status.code(), Some(0));
         assert!(text(&help.stdout).contains("Usage:"), "{command}");
     }
+}
+
+#[test]
+fn a_made_token_is_known_by_its_entry_and_wrong_files_are_named() {
+    let made = mainstay(&["token"]);
+    let (token, entry) = (text(&made.stdout), text(&made.stderr));
+    assert!(token.starts_with("mainstay_") && token.trim().len() == 52, "{token}");
+    assert_ne!(token, text(&mainstay(&["token"]).stdout));
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("mainstay.yaml");
+    let targets = "targets: {t: {dialect: openai, model: m}}\n";
+    std::fs::write(&config, format!("{targets}auth: {{callers_file: callers.yaml}}\n")).unwrap();
+    let check = |caller: &str| {
+        let callers = format!("callers: [{{name: a, roles: [runner], {caller}}}]\n");
+        std::fs::write(dir.path().join("callers.yaml"), callers).unwrap();
+        mainstay(&["check", "--config", config.to_str().unwrap()])
+    };
+    assert_eq!(check(entry.trim()).status.code(), Some(0));
+    // A token where its digest belongs is a mistake that the report does not repeat.
+    let wrong = check(&format!("tokens: [{{sha256: {}}}]", token.trim()));
+    let told = text(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(told.contains("callers[0].tokens[0]: `sha256` is not 64"), "{told}");
+    assert!(!told.contains(token.trim()), "{told}");
 }
 
 /// Killed when the test ends, however it ends.

@@ -1,4 +1,5 @@
 use http::HeaderValue;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -91,4 +92,30 @@ fn without_auth_everybody_is_anonymous() {
     let open = Authentication::load(None).unwrap().authenticator;
     let identity = open.admit(RUN, &HeaderMap::new(), None, SystemTime::now()).unwrap();
     assert_eq!((&*identity.name, identity.roles), ("anonymous", Roles::ALL));
+}
+
+/// Headers that a scanner would send: near to right, or of any bytes that a header can have.
+fn hostile_header() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = prop::collection::vec(prop_oneof![Just(9_u8), 32..=126_u8, 128..=255_u8], 0..300);
+    let jwt = "(Bearer|bearer|Basic|) ?[A-Za-z0-9_=-]{0,80}[.]{0,2}[A-Za-z0-9_-]{0,80}[.]{0,2}[A-Za-z0-9_-]{0,80}";
+    let near = "Bearer token-of-a-0123456789[ -~]{1,100}";
+    prop_oneof![bytes, jwt.prop_map(String::into_bytes), near.prop_map(String::into_bytes)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// No header but the right one is an identity, and none ends the process.
+    #[test]
+    fn no_other_header_is_an_identity(value in hostile_header(), path in "[ -~]{0,60}") {
+        static AUTHENTICATOR: std::sync::OnceLock<Authenticator> = std::sync::OnceLock::new();
+        let authenticator = AUTHENTICATOR.get_or_init(|| authenticator().0);
+        let headers = headers(&[&value]);
+        let trimmed = value.strip_prefix(b"Bearer ").map(<[u8]>::trim_ascii);
+        prop_assume!(trimmed != Some(b"token-of-a-0123456789"));
+        for path in [RUN, path.as_str()] {
+            let refused = authenticator.admit(path, &headers, None, SystemTime::now());
+            prop_assert_eq!(refused, Err(Refused::Invalid));
+        }
+    }
 }
