@@ -140,24 +140,23 @@ def cpu_and_latency(bench, rounds, duration):
 
 
 def instructions(bench):
+    """Counted between two marks of one run, so that start and first calls are not among them."""
     print("user instructions per call (callgrind; at most 1.6 x floor):")
-    result = {}
+    base = None
     for kind in ("floor", "mainstay", "mainstay-unsampled", "mainstay-traced"):
-        counts = []
-        for calls in (2, 8):
-            out = os.path.join(bench.dir, f"callgrind.{kind}.{calls}")
-            prefix = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-            p, port = bench.server(kind, prefix)
-            post(bench.mock_port, "/ctl/reset")
-            bench.load(kind, port, None, 1, calls, warmup=0, channels=1)
-            time.sleep(0.3)
-            total = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{bench.mock_port}/ctl/stats", timeout=5).read())["total"]
-            stop(p)
-            text = open(out).read()
-            counts.append((total, int(re.findall(r"^(?:summary|totals): (\d+)", text, re.M)[-1])))
-        (n1, i1), (n2, i2) = counts
-        result[kind] = (i2 - i1) / max(1, n2 - n1)
-        print(f"  {kind:20} {result[kind]:10,.0f}  {result[kind] / result['floor']:5.2f} x floor  ({n2 - n1} calls)")
+        out = os.path.join(bench.dir, f"callgrind.{kind}")
+        p, port = bench.server(kind, ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"])
+        bench.load(kind, port, None, 1, 2, warmup=0, channels=1)
+        subprocess.run(["callgrind_control", "-z", str(p.pid)], check=True, capture_output=True)
+        post(bench.mock_port, "/ctl/reset")
+        bench.load(kind, port, None, 1, 8, warmup=0, channels=1)
+        time.sleep(0.3)
+        subprocess.run(["callgrind_control", "-d", str(p.pid)], check=True, capture_output=True)
+        calls = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{bench.mock_port}/ctl/stats", timeout=5).read())["total"]
+        stop(p)
+        count = int(re.findall(r"^(?:summary|totals): (\d+)", open(f"{out}.1").read(), re.M)[-1]) / max(1, calls)
+        base = base or count
+        print(f"  {kind:20} {count:10,.0f}  {count / base:5.2f} x floor  ({calls} calls)")
 
 
 def post(port, path):

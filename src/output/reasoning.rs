@@ -68,24 +68,32 @@ pub(super) fn answer(text: &str) -> Answer<'_> {
 /// the very beginning goes, or what stands before a lone closing tag on a line of its own (the
 /// opening one was part of the prompt), and only tags that nobody writes as an answer.
 pub(super) fn before_text(text: &str) -> Answer<'_> {
-    const WORDS: [&str; 4] = ["think", "thinking", "thought", "reasoning"];
+    const TAGS: [(&str, &str); 4] = [
+        ("<think>", "</think>"),
+        ("<thinking>", "</thinking>"),
+        ("<thought>", "</thought>"),
+        ("<reasoning>", "</reasoning>"),
+    ];
     let whole = Answer { text, offset: 0, stripped: false, unfinished: false };
+    // Nearly every text has no tag at all, and one look for one byte tells.
+    if !text.contains('<') {
+        return whole;
+    }
     let begin = text.len() - text.trim_start_matches(is_blank).len();
     let after = |at: usize| {
         let at = text.len() - text[at..].trim_start_matches(is_blank).len();
         Answer { text: &text[at..], offset: at, stripped: true, unfinished: false }
     };
-    for word in WORDS {
-        let (opening, closing) = (format!("<{word}>"), format!("</{word}>"));
-        let closed = text.find(&closing);
-        if text[begin..].starts_with(&opening) {
+    for (opening, closing) in TAGS {
+        let closed = text.find(closing);
+        if text[begin..].starts_with(opening) {
             return match closed {
                 Some(at) => after(at + closing.len()),
                 None => Answer { unfinished: true, ..after(text.len()) },
             };
         }
         if let Some(at) = closed
-            && !text[..at].contains(&opening)
+            && !text[..at].contains(opening)
             && (at == 0 || text[..at].ends_with('\n'))
             && text[at + closing.len()..].starts_with('\n')
         {

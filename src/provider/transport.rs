@@ -9,13 +9,15 @@
 use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, Request, Response, Url};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::Dialect;
@@ -75,6 +77,9 @@ pub enum EndpointError {
     /// The base URL holds an address that only a private target may have.
     #[error("the base URL is a private address and the target is not marked `private`")]
     Forbidden,
+    /// The machine's authorities cannot be read.
+    #[error("the certificates of authorities that this machine trusts cannot be read")]
+    Tls(#[source] rustls::Error),
     /// The HTTP client could not be set up.
     #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),
@@ -113,6 +118,7 @@ impl Endpoint {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()
+            .tls_backend_preconfigured(tls(settings.base_url, settings.versions)?)
             .retry(reqwest::retry::never())
             .connect_timeout(settings.connect_timeout)
             .tcp_nodelay(true)
@@ -336,6 +342,33 @@ fn negotiation_failed(error: &reqwest::Error) -> bool {
         };
     }
     false
+}
+
+/// The TLS settings of a target. The machine's authorities are read once for all of them, which
+/// takes milliseconds and a megabyte, and not at all for targets that are called without TLS.
+fn tls(base_url: &str, versions: HttpVersions) -> Result<ClientConfig, EndpointError> {
+    static TRUSTING: OnceLock<Result<ClientConfig, rustls::Error>> = OnceLock::new();
+    let builder = || {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+    };
+    let trusting = || Ok(builder()?.with_platform_verifier()?.with_no_client_auth());
+    let none = || -> Result<ClientConfig, rustls::Error> {
+        Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    };
+    let plain = base_url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    let config = match plain {
+        true => none(),
+        false => TRUSTING.get_or_init(trusting).clone(),
+    };
+    let mut config = config.map_err(EndpointError::Tls)?;
+    let protocols: &[&[u8]] = match versions {
+        HttpVersions::Auto => &[b"h2", b"http/1.1"],
+        HttpVersions::Http2Only => &[b"h2"],
+        HttpVersions::Http1Only => &[b"http/1.1"],
+    };
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(config)
 }
 
 fn literal(url: &Url) -> Option<IpAddr> {
