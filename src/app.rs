@@ -25,6 +25,7 @@ use crate::api::{DeadlineLimits, OperationsApi, PipelineApi, PolicyApi, pb, serv
 use crate::config::Config;
 use crate::control::Library;
 use crate::control::audit::{AuditFile, AuditLog};
+use crate::engine::admission::AdmissionSettings;
 use crate::engine::alerts::Alerts;
 use crate::engine::{Engine, EngineSettings};
 use crate::simulate::{Script, Simulator};
@@ -142,7 +143,12 @@ impl Service {
             documents: library.active().clone(),
             alerts,
             default_policy: config.default_policy.clone(),
-            runs_max: config.limits.runs_max,
+            admission: AdmissionSettings {
+                runs_max: config.limits.runs_max,
+                runs_per_caller_max: config.limits.runs_per_caller_max,
+                queue_max: config.limits.runs_queue_max,
+                queue_timeout: config.limits.runs_queue_timeout,
+            },
             runs_remembered: config.limits.runs_remembered,
             cache_bytes: config.limits.cache_bytes,
             run_timeout: config.limits.run_timeout,
@@ -152,6 +158,8 @@ impl Service {
         });
         let watching = engine.clone();
         listeners.spawn_until_stopped(async move { watching.settle_alerts().await });
+        let (watching, most) = (engine.clone(), config.limits.memory_bytes_max);
+        listeners.spawn_until_stopped(async move { watching.watch_memory(most).await });
         let mut service = Self {
             data_address: data.local_addr()?,
             control_address: control.local_addr()?,

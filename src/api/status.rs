@@ -137,6 +137,9 @@ pub fn of_submit_error(error: &SubmitError) -> Status {
         SubmitError::QueueFull { retry_after } => {
             (Code::ResourceExhausted, "QUEUE_FULL", Some(*retry_after))
         }
+        SubmitError::MemoryShort { retry_after } => {
+            (Code::ResourceExhausted, "MEMORY_SHORT", Some(*retry_after))
+        }
         SubmitError::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN", None),
         SubmitError::IdempotencyKeyReused => (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", None),
         SubmitError::RunIdTaken { .. } => (Code::AlreadyExists, "RUN_ID_TAKEN", None),
@@ -153,6 +156,7 @@ pub fn of_submit_error(error: &SubmitError) -> Status {
             insert(&mut trailers, "mainstay-run-id", run_id);
         }
         SubmitError::QueueFull { .. }
+        | SubmitError::MemoryShort { .. }
         | SubmitError::ShuttingDown
         | SubmitError::IdempotencyKeyReused
         | SubmitError::PolicyNotFound { .. }

@@ -125,6 +125,10 @@ fn limits(raw: &RawLimits) -> Limits {
     let size = |value: Option<u32>, default: u32| value.unwrap_or(default) as usize;
     Limits {
         runs_max: size(raw.runs_max, 1_000),
+        runs_per_caller_max: raw.runs_per_caller_max.map(|most| most as usize),
+        runs_queue_max: size(raw.runs_queue_max, 1_000),
+        runs_queue_timeout: or(raw.runs_queue_timeout, Duration::from_secs(5)),
+        memory_bytes_max: raw.memory_bytes_max,
         runs_remembered: size(raw.runs_remembered, 10_000),
         request_bytes_max: size(raw.request_bytes_max, 4 << 20),
         response_bytes_max: size(raw.response_bytes_max, 16 << 20),

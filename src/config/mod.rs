@@ -193,6 +193,14 @@ pub struct TargetConfig {
 pub struct Limits {
     /// Runs under way.
     pub runs_max: usize,
+    /// Runs under way of one caller.
+    pub runs_per_caller_max: Option<usize>,
+    /// Runs that wait.
+    pub runs_queue_max: usize,
+    /// Longest wait.
+    pub runs_queue_timeout: Duration,
+    /// Memory that may be used.
+    pub memory_bytes_max: Option<u64>,
     /// Ended runs remembered.
     pub runs_remembered: usize,
     /// Largest request.

@@ -352,6 +352,18 @@ pub struct RawLimits {
     /// Most runs under way. 1000 if absent.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub runs_max: Option<u32>,
+    /// Most runs of one caller under way. No limit of its own if absent.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub runs_per_caller_max: Option<u32>,
+    /// Most runs that wait to begin, callers in turn. 1000 if absent.
+    #[schemars(range(max = 1_000_000))]
+    pub runs_queue_max: Option<u32>,
+    /// Longest wait to begin. 5 s if absent.
+    pub runs_queue_timeout: Option<DurationText>,
+    /// Memory that the process may use: at 80 % of it re-asks and waiting end, at 90 % no new run is
+    /// taken in. The control group's limit if absent; nothing is watched without either.
+    #[schemars(range(min = 16_777_216))]
+    pub memory_bytes_max: Option<u64>,
     /// Ended runs remembered. 10000 if absent.
     #[schemars(range(max = 10_000_000))]
     pub runs_remembered: Option<u32>,

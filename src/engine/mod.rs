@@ -6,6 +6,7 @@
 
 mod act;
 pub mod active_policy;
+pub mod admission;
 pub mod alerts;
 mod answer;
 pub mod attempt;
@@ -16,6 +17,7 @@ pub mod events;
 pub mod gates;
 pub mod ids;
 mod leave;
+mod memory;
 pub mod outlet;
 pub mod plan;
 pub mod reask;
@@ -32,12 +34,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub use submit::{CallName, RunRequest, SubmitError, Work, did_you_mean};
 
 use active_policy::{ActiveDocuments, PipelineVersion, PolicyVersion};
+use admission::{Admission, AdmissionSettings, NotAdmitted, Permit};
 use alerts::Alerts;
 use cache::OutputCache;
 use coalesce::Leaders;
@@ -64,8 +66,8 @@ pub struct EngineSettings {
     pub alerts: Arc<Alerts>,
     /// Policy of runs that name none.
     pub default_policy: Arc<str>,
-    /// Most runs at once.
-    pub runs_max: usize,
+    /// Most runs at once, and who waits to begin.
+    pub admission: AdmissionSettings,
     /// Ended runs remembered.
     pub runs_remembered: usize,
     /// Bytes of outputs cached.
@@ -88,7 +90,7 @@ pub struct Engine {
 
 struct Inner {
     settings: EngineSettings,
-    admission: Arc<Semaphore>,
+    admission: Admission,
     cache: OutputCache,
     leaders: Leaders,
     runs: Runs,
@@ -104,7 +106,7 @@ fn answer_margin(time: Duration) -> Duration {
 impl Engine {
     /// An engine with these settings.
     pub fn new(settings: EngineSettings) -> Self {
-        let admission = Arc::new(Semaphore::new(settings.runs_max.min(Semaphore::MAX_PERMITS)));
+        let admission = Admission::new(settings.admission);
         let cache = OutputCache::new(settings.cache_bytes);
         let runs = Runs::new(settings.runs_remembered);
         let (targets, name) = (settings.targets.clone(), settings.default_policy.clone());
@@ -145,6 +147,11 @@ impl Engine {
     /// Calls that identical ones may wait for.
     fn leaders(&self) -> &Leaders {
         &self.inner.leaders
+    }
+
+    /// Who is let in.
+    pub fn admission(&self) -> &Admission {
+        &self.inner.admission
     }
 
     /// Alerts.
@@ -202,12 +209,13 @@ impl Engine {
         }
         let run_id = run_id(&request);
         let policy = self.policy_for(&request, &run_id)?;
-        let permit = self
-            .inner
-            .admission
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| SubmitError::QueueFull { retry_after: Duration::from_secs(1) })?;
+        let retry_after = Duration::from_secs(1);
+        let admitted =
+            self.admission().enter(&request.tenant, request.priority, answer_by(&request));
+        let permit = admitted.await.map_err(|refusal| match refusal {
+            NotAdmitted::Full => SubmitError::QueueFull { retry_after },
+            NotAdmitted::MemoryShort => SubmitError::MemoryShort { retry_after },
+        })?;
         let pipeline_run = matches!(request.work, Work::Pipeline(_));
         if !pipeline_run && request.wait && request.idempotency_key.is_none() {
             return Ok(self.unjournaled(request, run_id, policy, permit).await);
@@ -271,7 +279,7 @@ impl Engine {
         request: RunRequest,
         run_id: Arc<str>,
         policy: Arc<PolicyVersion>,
-        _permit: OwnedSemaphorePermit,
+        _permit: Permit,
     ) -> Arc<RunRecord> {
         let now = Instant::now();
         let time = request.caller_deadline.saturating_duration_since(now);
@@ -294,7 +302,7 @@ impl Engine {
         request: RunRequest,
         run_id: Arc<str>,
         policy: Arc<PolicyVersion>,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<Arc<RunRecord>, SubmitError> {
         let record = self.first_record(&request, run_id, &policy);
         let run_id = record.run_id.to_string();
@@ -462,6 +470,12 @@ fn run_id(request: &RunRequest) -> Arc<str> {
         Some(id) => id.as_str().into(),
         None => ids::new_run_id(),
     }
+}
+
+/// When an answer to a call has to leave.
+fn answer_by(request: &RunRequest) -> Instant {
+    let time = request.caller_deadline.saturating_duration_since(Instant::now());
+    request.caller_deadline - answer_margin(time)
 }
 
 /// The pipeline's labels with the caller's over them.

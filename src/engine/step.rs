@@ -32,6 +32,7 @@ use crate::policy::{
     decide,
 };
 use crate::resilience::fair_queue::Priority;
+use crate::resilience::pressure::Pressure;
 use crate::telemetry::trace::{TraceContext, new_span_id};
 
 /// What the steps of a run share.
@@ -270,7 +271,9 @@ impl Walk<'_, '_> {
             max_cost_usd: self.cx.planned.step.max_cost_usd,
             targets,
             step_targets: self.cx.planned.targets.len(),
-            reprompt_budget,
+            // A hard-pressed service gives up the dearest recovery first.
+            reprompt_budget: reprompt_budget
+                && self.cx.engine.admission().pressure() == Pressure::None,
             reask: unusable.room,
             verifier_failed: unusable.of_verifier,
             repair: unusable.offer.as_ref().and_then(repair_offer),

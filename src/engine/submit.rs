@@ -87,6 +87,12 @@ pub enum SubmitError {
         /// When to come again.
         retry_after: Duration,
     },
+    /// Memory is short.
+    #[error("the service is short of memory and takes no new runs")]
+    MemoryShort {
+        /// When to come again.
+        retry_after: Duration,
+    },
     /// The service is going down.
     #[error("the service is shutting down")]
     ShuttingDown,

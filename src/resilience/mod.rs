@@ -11,6 +11,7 @@ pub mod cooldown;
 pub mod fair_queue;
 pub mod latency;
 pub mod pace;
+pub mod pressure;
 pub mod rate_limit;
 pub mod select;
 pub mod window;
