@@ -20,7 +20,7 @@ pub(super) fn targets(config: &Config) -> anyhow::Result<Targets> {
             self::target(name, target).with_context(|| format!("target `{name}`"))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Targets::new(targets, &config.default_targets))
+    Ok(Targets::new(targets, config.groups.clone(), &config.default_targets))
 }
 
 fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
@@ -59,6 +59,7 @@ fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {
         price: Price { input, cached_input, output },
         context_window: config.context_window,
         max_output_tokens: config.max_output_tokens,
+        lacks: config.lacks.clone(),
         extra: config.extra.clone(),
         gate: Gate::new(name.clone(), config.gate()),
     })

@@ -1,6 +1,6 @@
 //! From what is written to what it means, with every mistake placed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,7 +76,12 @@ pub(super) fn resolve(
         let target = check.target(&path, target);
         targets.insert(Arc::from(name), target);
     }
-    let default_targets = check.default_targets(raw.default_targets, &targets);
+    let groups = check.groups(raw.groups, &targets);
+    let names = targets.keys().chain(groups.iter().map(|group| &group.name)).cloned().collect();
+    let default_targets = match raw.default_targets {
+        Some(named) => check.default_targets(&named, &names),
+        None => targets.keys().cloned().collect(),
+    };
     let policies_dir = raw.documents.policies_dir.map(|dir| check.file(&dir));
     let pipelines_dir = raw.documents.pipelines_dir.map(|dir| check.file(&dir));
     let store = raw.store.map(|store| check.store(&store.path));
@@ -96,6 +101,7 @@ pub(super) fn resolve(
         data,
         control,
         targets,
+        groups,
         default_targets,
         default_policy: raw.default_policy.as_deref().unwrap_or("default").into(),
         policies_dir,
@@ -110,7 +116,7 @@ pub(super) fn resolve(
 }
 
 /// `[a-z0-9_-]{1,64}`.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name
             .bytes()
@@ -191,25 +197,20 @@ impl Checker<'_> {
         Listener { address, tls, allow_plaintext, allow_anonymous }
     }
 
-    fn default_targets(
-        &mut self,
-        raw: Option<Vec<String>>,
-        targets: &BTreeMap<Arc<str>, TargetConfig>,
-    ) -> Vec<Arc<str>> {
-        let Some(names) = raw else { return targets.keys().cloned().collect() };
+    fn default_targets(&mut self, names: &[String], known: &BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
         if names.is_empty() {
             self.at("/default_targets", "is empty; leave it out to mean all targets");
         }
         let mut found = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
-            match targets.get_key_value(name.as_str()) {
-                Some((name, _)) if found.contains(name) => {
+            match known.get(name.as_str()) {
+                Some(name) if found.contains(name) => {
                     self.at(&format!("/default_targets/{index}"), "stands here twice");
                 }
-                Some((name, _)) => found.push(name.clone()),
+                Some(name) => found.push(name.clone()),
                 None => {
                     let path = format!("/default_targets/{index}");
-                    let near = nearest(name, targets.keys().map(|name| &**name));
+                    let near = nearest(name, known.iter().map(|name| &**name));
                     let position = self.document.position_of(&path);
                     self.problems.push(
                         Problem::error(path, position, format!("there is no target `{name}`"))
@@ -291,6 +292,7 @@ impl Checker<'_> {
             price: (raw.price.input, raw.price.cached_input, raw.price.output),
             context_window: raw.context_window,
             max_output_tokens: raw.max_output_tokens,
+            lacks: raw.lacks.into_iter().map(Into::into).collect(),
             in_flight_max: raw.in_flight_max.unwrap_or(256),
             in_flight_per_caller_max: raw.in_flight_per_caller_max,
             adaptive: raw

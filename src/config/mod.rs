@@ -7,6 +7,7 @@ mod access;
 mod base_url;
 mod check;
 mod gate;
+mod groups;
 pub mod raw;
 pub mod secret;
 mod telemetry;
@@ -20,6 +21,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::document::{Document, Problems};
+use crate::engine::groups::Ability;
+use crate::engine::targets::GroupSettings;
 use crate::policy::document::{BreakerSection, BudgetSection};
 use crate::resilience::pace::PaceLimits;
 
@@ -37,6 +40,8 @@ pub struct Config {
     pub control: Listener,
     /// Targets by name.
     pub targets: BTreeMap<Arc<str>, TargetConfig>,
+    /// Groups of targets.
+    pub groups: Vec<GroupSettings>,
     /// Targets of steps that name none.
     pub default_targets: Vec<Arc<str>>,
     /// Policy of runs that name none.
@@ -166,6 +171,8 @@ pub struct TargetConfig {
     pub context_window: Option<u32>,
     /// Most tokens of an answer.
     pub max_output_tokens: Option<u32>,
+    /// What it cannot do.
+    pub lacks: Vec<Ability>,
     /// Calls in flight.
     pub in_flight_max: u32,
     /// Calls in flight of one caller.

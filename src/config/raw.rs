@@ -21,6 +21,8 @@ pub struct RawConfig {
     pub listeners: RawListeners,
     /// What may be called, by name.
     pub targets: BTreeMap<String, RawTarget>,
+    /// Groups of targets, by names that can stand wherever a target's can.
+    pub groups: BTreeMap<String, RawGroup>,
     /// Targets of steps that name none: the first is asked, the others are its fallbacks. If
     /// absent: all targets, by name.
     pub default_targets: Option<Vec<String>>,
@@ -178,6 +180,9 @@ pub struct RawTarget {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_output_tokens: Option<u32>,
+    /// What it cannot do; a group leaves it out for requests that need it.
+    #[serde(default)]
+    pub lacks: Vec<RawAbility>,
     /// Most calls in flight. 256 if absent.
     #[serde(default)]
     #[schemars(range(min = 1, max = 100_000))]
@@ -221,6 +226,56 @@ pub struct RawTarget {
     /// is not called. For `localhost` and loopback addresses it goes without saying.
     #[serde(default)]
     pub private: bool,
+}
+
+/// A group of targets. The best comes first for each step, the others are its fallbacks; what
+/// admits no call now comes last, and what the request does not fit is left out.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawGroup {
+    /// What is best. `ordered` if absent.
+    #[serde(default)]
+    pub strategy: RawStrategy,
+    /// Its targets.
+    #[schemars(length(min = 1, max = 64))]
+    pub targets: Vec<String>,
+    /// Weights for `weighted` and `sticky`; 1 if absent.
+    #[serde(default)]
+    pub weights: BTreeMap<String, u32>,
+    /// Label of a run whose value decides for `sticky`; the caller does if absent.
+    #[serde(default)]
+    pub sticky_by: Option<String>,
+}
+
+/// Which target of a group is best.
+#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawStrategy {
+    /// The first.
+    #[default]
+    Ordered,
+    /// By chance, each as often as its weight says.
+    Weighted,
+    /// The one whose calls take least lately.
+    LowestLatency,
+    /// The one with the lowest price.
+    LowestCost,
+    /// The one with the smallest part of its places in flight taken.
+    LeastInFlight,
+    /// The same one for the same key.
+    Sticky,
+}
+
+/// What a target may be unable to do.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawAbility {
+    /// Images in prompts.
+    Images,
+    /// Tool calls.
+    Tools,
+    /// Answers in the form of a JSON schema.
+    JsonSchema,
 }
 
 /// How an HTTP API is spoken.

@@ -104,7 +104,7 @@ impl Walk<'_, '_> {
         };
         Leave {
             is_fresh: self.history.calls() == 0,
-            has_alternative: self.cx.planned.targets.iter().any(|target| is_left(&target)),
+            has_alternative: self.targets.iter().any(|target| is_left(&target)),
             is_panic: self.is_panic,
         }
     }
@@ -112,7 +112,7 @@ impl Walk<'_, '_> {
     /// How every target stands: the step's own first, then every other one that a policy may name.
     /// Also whether the target that failed takes re-asks.
     pub(super) fn target_conditions(&self) -> (Vec<TargetCondition<'_>>, bool) {
-        let own = &self.cx.planned.targets;
+        let own = &self.targets;
         let all = self.cx.engine.targets().iter();
         let others = all.filter(|target| !own.iter().any(|mine| mine.name == target.name));
         let (caller, step) = (&self.cx.run.tenant, self.cx.planned.key);
@@ -192,7 +192,7 @@ impl Walk<'_, '_> {
         }
         let (caller, step) = (&self.cx.run.tenant, self.cx.planned.key);
         let mut earliest = failure.retry_after;
-        for target in &self.cx.planned.targets {
+        for target in self.targets.iter() {
             let standing = target.gate.standing(caller, step);
             let its_own = target.name == self.target.name && failure.retry_after.is_some();
             match standing.admits_in {

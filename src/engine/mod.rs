@@ -15,6 +15,7 @@ pub mod checks;
 mod coalesce;
 pub mod events;
 pub mod gates;
+pub mod groups;
 pub mod ids;
 mod leave;
 mod memory;

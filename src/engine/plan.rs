@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::gates::StepKey;
+use super::groups::Choice;
 use super::targets::{Target, Targets};
 use crate::exchange::ResponseFormat;
 use crate::output::{Contract, ContractOptions};
@@ -20,6 +21,8 @@ pub struct PlannedStep {
     pub step: Step,
     /// Its targets in order of preference; never empty.
     pub targets: Vec<Arc<Target>>,
+    /// What its names stand for, where a group is among them: the order is that of the moment then.
+    pub choices: Option<Vec<Choice>>,
     /// What its output must satisfy, compiled.
     pub contract: Contract,
     /// How the provider is asked to write the answer.
@@ -66,26 +69,32 @@ impl PlannedStep {
     /// # Errors
     /// See [`PlanError`].
     pub fn new(step: Step, targets: &Targets, scope: &str) -> Result<Self, PlanError> {
-        let resolved = if step.targets.is_empty() {
+        let choices = if step.targets.is_empty() {
             targets.default_list().to_vec()
         } else {
-            step.targets
-                .iter()
-                .map(|name| {
-                    targets.get(name).cloned().ok_or_else(|| PlanError::UnknownTarget {
+            let choice = |name: &Arc<str>| {
+                targets.choice(name).ok_or_else(|| {
+                    let names = targets.names();
+                    let nearest = crate::document::nearest(name, names.iter().map(String::as_str));
+                    PlanError::UnknownTarget {
                         name: name.to_string(),
-                        nearest: crate::document::nearest(
-                            name,
-                            targets.iter().map(|target| &*target.name),
-                        )
-                        .map(str::to_owned),
-                    })
+                        nearest: nearest.map(str::to_owned),
+                    }
                 })
-                .collect::<Result<Vec<_>, _>>()?
+            };
+            step.targets.iter().map(choice).collect::<Result<Vec<_>, _>>()?
         };
+        let mut resolved: Vec<Arc<Target>> = Vec::new();
+        for target in choices.iter().flat_map(Choice::targets) {
+            if !resolved.iter().any(|known| known.name == target.name) {
+                resolved.push(target);
+            }
+        }
         if resolved.is_empty() {
             return Err(PlanError::NoTarget);
         }
+        let has_group = choices.iter().any(|choice| matches!(choice, Choice::Group(_)));
+        let choices = has_group.then_some(choices);
         let contract = contract(&step).map_err(PlanError::Contract)?;
         let response_format = step.response_format();
         let digest = format!("{scope}\u{0}{}", step.digest()).into_bytes();
@@ -96,7 +105,16 @@ impl PlannedStep {
         let mut hasher = DefaultHasher::new();
         digest.hash(&mut hasher);
         let key = hasher.finish();
-        Ok(Self { step, targets: resolved, contract, response_format, verifier, digest, key })
+        Ok(Self {
+            step,
+            targets: resolved,
+            contract,
+            response_format,
+            verifier,
+            digest,
+            key,
+            choices,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! This loop does; it decides nothing. What is done about a failure comes from
 //! [`crate::policy::decide`], the same function that explains and simulates.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -18,6 +19,7 @@ use super::attempt;
 use super::cache::CacheKey;
 use super::checks::{self, Unusable};
 use super::events::{Events, RunEventKind};
+use super::groups;
 use super::leave::Unpaid;
 use super::outlet::Outlet;
 use super::plan::PlannedStep;
@@ -93,6 +95,8 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) cx: &'b StepContext<'a>,
     pub(super) report: StepReport,
     pub(super) history: History,
+    /// Its targets in the order in which they are asked.
+    pub(super) targets: Cow<'b, [Arc<Target>]>,
     pub(super) target: Arc<Target>,
     pub(super) prompt: Vec<Message>,
     /// How the next call differs from the step's own.
@@ -113,6 +117,13 @@ pub async fn run(cx: &StepContext<'_>) -> StepReport {
     let Some(mut walk) = Walk::begin(cx) else {
         return StepReport::begun(cx.planned.step.name.clone(), cx.element, SystemTime::now());
     };
+    let rendered = cx.planned.step.messages(&cx.scope).map(|messages| {
+        // What a fixed prompt says is in the step's digest already.
+        let rendered = if cx.planned.step.prompt.is_fixed() { &[] } else { &*messages };
+        walk.cache_key = Some(CacheKey::new(&cx.run.tenant, &cx.planned.digest, rendered));
+        walk.prompt = messages;
+        walk.select();
+    });
     cx.run.tell(|| RunEventKind::StepStarted {
         step: cx.planned.step.name.clone(),
         element: cx.element,
@@ -122,14 +133,8 @@ pub async fn run(cx: &StepContext<'_>) -> StepReport {
         let policy = cx.policy.reference.clone();
         outlet.started(cx.run.run_id.clone(), policy, walk.target.name.clone()).await;
     }
-    match cx.planned.step.messages(&cx.scope) {
-        Ok(messages) => {
-            // What a fixed prompt says is in the step's digest already.
-            let rendered = if cx.planned.step.prompt.is_fixed() { &[] } else { &*messages };
-            walk.cache_key = Some(CacheKey::new(&cx.run.tenant, &cx.planned.digest, rendered));
-            walk.prompt = messages;
-            walk.solve().await;
-        }
+    match rendered {
+        Ok(()) => walk.solve().await,
         Err(failure) => walk.unrendered(failure),
     }
     if let Some(outlet) = cx.outlet {
@@ -165,6 +170,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             cx,
             report,
             history: History::default(),
+            targets: Cow::Borrowed(&cx.planned.targets),
             target: cx.planned.targets.first()?.clone(),
             prompt: Vec::new(),
             reask: Reask::default(),
@@ -241,17 +247,22 @@ impl Walk<'_, '_> {
     /// Decides what is done about a finding, and whether that draws on a retry budget.
     pub(super) fn decide(&self, unusable: &Unusable, attempt: u32) -> (Decision, bool) {
         let (mut targets, mut reprompt_budget) = self.target_conditions();
+        let meant = self.group_targets();
+        targets.extend(groups::conditions(&meant, &targets));
         loop {
             let decision = self.decide_under(unusable, attempt, &targets, reprompt_budget);
+            let decision = groups::resolved(decision, &meant);
             // Each round closes one way that was open, so this ends.
             match self.pay(&decision) {
                 Ok(paid) => return (decision, paid),
                 Err(Unpaid::Reask) => reprompt_budget = false,
                 Err(Unpaid::Retry(name)) => {
-                    let target = targets.iter_mut().find(|target| *target.name == *name);
-                    if let Some(target) = target {
-                        target.retry_budget = false;
-                    }
+                    let of_target = |one: &&mut TargetCondition<'_>| {
+                        let group = meant.iter().find(|(group, _)| **group == *one.name);
+                        group.map_or(one.name, |(_, target)| &*target.name) == &*name
+                    };
+                    let conditions = targets.iter_mut().filter(of_target);
+                    conditions.for_each(|condition| condition.retry_budget = false);
                 }
             }
         }
@@ -270,7 +281,7 @@ impl Walk<'_, '_> {
             run_extra_calls_left: self.cx.run.extra_calls_left.load(Ordering::Relaxed),
             max_cost_usd: self.cx.planned.step.max_cost_usd,
             targets,
-            step_targets: self.cx.planned.targets.len(),
+            step_targets: self.targets.len(),
             // A hard-pressed service gives up the dearest recovery first.
             reprompt_budget: reprompt_budget
                 && self.cx.engine.admission().pressure() == Pressure::None,

@@ -7,10 +7,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::gates::Gate;
+use super::groups::{Ability, Choice, Group};
 use crate::exchange::Usage;
 use crate::provider::Dialect;
 use crate::provider::transport::Endpoint;
 use crate::resilience::pace::PaceLimits;
+use crate::resilience::select::Strategy;
 use crate::telemetry::spans::TargetFacts;
 
 /// Prices of a target, US dollars per million tokens.
@@ -60,6 +62,8 @@ pub struct Target {
     pub context_window: Option<u32>,
     /// Most tokens of an answer; laid under a step's own limit.
     pub max_output_tokens: Option<u32>,
+    /// What it cannot do.
+    pub lacks: Vec<Ability>,
     /// Members laid over every body.
     pub extra: Map<String, Value>,
     /// What holds calls back.
@@ -83,18 +87,53 @@ impl Target {
 #[derive(Clone, Default)]
 pub struct Targets {
     by_name: BTreeMap<Arc<str>, Arc<Target>>,
+    groups: BTreeMap<Arc<str>, Arc<Group>>,
     /// Called by steps that name no target: the first is asked, the others are its fallbacks.
-    default: Vec<Arc<Target>>,
+    default: Vec<Choice>,
+}
+
+/// A group as it is configured.
+#[derive(Debug, Clone)]
+pub struct GroupSettings {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How it orders its targets.
+    pub strategy: Strategy,
+    /// Names of its targets, and their weights.
+    pub members: Vec<(Arc<str>, u32)>,
+    /// Label that a sticky group goes by.
+    pub sticky_by: Option<Arc<str>>,
 }
 
 impl Targets {
-    /// Puts them together. Unknown names among the defaults are left out; the configuration has
-    /// refused them before.
-    pub fn new(targets: Vec<Target>, default: &[Arc<str>]) -> Self {
+    /// Puts them together. Unknown names among defaults and members are left out; the configuration
+    /// has refused them before.
+    pub fn new(targets: Vec<Target>, groups: Vec<GroupSettings>, default: &[Arc<str>]) -> Self {
         let by_name: BTreeMap<Arc<str>, Arc<Target>> =
             targets.into_iter().map(|target| (target.name.clone(), Arc::new(target))).collect();
-        let default = default.iter().filter_map(|name| by_name.get(name).cloned()).collect();
-        Self { by_name, default }
+        let member = |(name, weight): (Arc<str>, u32)| Some((by_name.get(&name)?.clone(), weight));
+        let group = |group: GroupSettings| Group {
+            name: group.name,
+            strategy: group.strategy,
+            members: group.members.into_iter().filter_map(member).collect(),
+            sticky_by: group.sticky_by,
+        };
+        let groups = groups.into_iter().map(group);
+        let groups = groups.map(|group| (group.name.clone(), Arc::new(group))).collect();
+        let mut all = Self { by_name, groups, default: Vec::new() };
+        all.default = default.iter().filter_map(|name| all.choice(name)).collect();
+        all
+    }
+
+    /// What a name stands for: a target or a group.
+    pub fn choice(&self, name: &str) -> Option<Choice> {
+        let group = || self.groups.get(name).cloned().map(Choice::Group);
+        self.by_name.get(name).cloned().map(Choice::Target).or_else(group)
+    }
+
+    /// Every group, by name.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups.values()
     }
 
     /// The target of this name.
@@ -107,13 +146,13 @@ impl Targets {
         self.by_name.values()
     }
 
-    /// Every name.
+    /// Every name that a step or a policy may call: of targets, then of groups.
     pub fn names(&self) -> Vec<String> {
-        self.by_name.keys().map(|name| name.to_string()).collect()
+        self.by_name.keys().chain(self.groups.keys()).map(|name| name.to_string()).collect()
     }
 
     /// Targets of a step that names none.
-    pub fn default_list(&self) -> &[Arc<Target>] {
+    pub fn default_list(&self) -> &[Choice] {
         &self.default
     }
 }

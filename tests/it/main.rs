@@ -15,6 +15,7 @@ mod cases_outputs;
 mod cli;
 mod control;
 mod events_properties;
+mod groups;
 mod outputs_checks;
 mod outputs_properties;
 mod outputs_recovery;

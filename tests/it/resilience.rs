@@ -170,3 +170,23 @@ async fn targets_are_watched_as_they_change_and_the_stream_ends_with_the_service
     rig.stop().await;
     assert!(began.elapsed() < Duration::from_secs(10), "nobody waits for who only looks");
 }
+
+#[tokio::test]
+async fn a_service_that_is_short_of_memory_takes_no_new_runs() {
+    let limits = "limits: {memory_bytes_max: 16777216}";
+    let rig = Plan::new().target("a", "a").config(limits).start().await;
+    // This process holds more than that already; the guard looks four times a second.
+    let refused = async {
+        loop {
+            if let Err(refused) = rig.step(say(&["a"], "Hello")).await {
+                return refused;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert_eq!(refused.status.code(), tonic::Code::ResourceExhausted);
+    assert_eq!(refused.refusal.reason, "MEMORY_SHORT");
+    assert!(refused.refusal.retry_after.is_some());
+    rig.stop().await;
+}

@@ -307,7 +307,11 @@ async fn going_away_stops_the_provider_call() {
 
 #[tokio::test]
 async fn a_full_service_refuses_with_the_time_to_come_again() {
-    let rig = Plan::new().target("slow", "m!hang").config("limits: {runs_max: 1}").start().await;
+    let rig = Plan::new()
+        .target("slow", "m!hang")
+        .config("limits: {runs_max: 1, runs_queue_max: 0}")
+        .start()
+        .await;
     let mut client = rig.client();
     let first = client.run_step(inline(say(&["slow"], "Hello")));
     tokio::select! {

@@ -53,6 +53,17 @@ pub struct Disabled {
     pub credential: bool,
 }
 
+/// How busy a target is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// Whether a call would be let through now.
+    pub admits: bool,
+    /// What a call usually takes.
+    pub likely_duration: Option<Duration>,
+    /// Part of its places in flight that is taken.
+    pub share: f64,
+}
+
 impl Gate {
     /// An open gate for the target of this name. It has the default figures until it is told to
     /// follow a policy.
@@ -195,6 +206,19 @@ impl Gate {
     pub fn admits(&self) -> bool {
         let state = self.state();
         state.outlook(None, None, self.now()).0 == Some(Duration::ZERO)
+    }
+
+    /// How busy the target is, for the choice between targets.
+    pub fn load(&self) -> Load {
+        let now = self.now();
+        let mut state = self.state();
+        let usual = state.usual(now);
+        let most = state.limit(now).max(1);
+        Load {
+            admits: state.outlook(None, usual, now).0 == Some(Duration::ZERO),
+            likely_duration: usual,
+            share: f64::from(state.in_flight) / f64::from(most),
+        }
     }
 
     /// What a call usually takes.
