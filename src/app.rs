@@ -27,6 +27,7 @@ use crate::control::Library;
 use crate::control::audit::{AuditFile, AuditLog};
 use crate::engine::admission::AdmissionSettings;
 use crate::engine::alerts::Alerts;
+use crate::engine::recorder::RecordLimits;
 use crate::engine::{Engine, EngineSettings};
 use crate::simulate::{Script, Simulator};
 use crate::tasks::Tasks;
@@ -151,6 +152,10 @@ impl Service {
             },
             runs_remembered: config.limits.runs_remembered,
             cache_bytes: config.limits.cache_bytes,
+            record: RecordLimits {
+                failures: config.limits.failures_recorded,
+                bytes: config.limits.failures_recorded_bytes,
+            },
             run_timeout: config.limits.run_timeout,
             stream_stall: config.limits.stream_stall,
             tracer: telemetry.tracer(),
@@ -226,8 +231,8 @@ impl Service {
         listener: TcpListener,
     ) -> anyhow::Result<()> {
         let limits = &config.limits;
-        let policy = PolicyServiceServer::new(PolicyApi::new(library, self.listeners.clone()))
-            .max_decoding_message_size(2 << 20);
+        let policy = PolicyApi::new(library, self.engine.clone(), self.listeners.clone());
+        let policy = PolicyServiceServer::new(policy).max_decoding_message_size(2 << 20);
         let (engine, audit) = (self.engine.clone(), self.audit.clone());
         let operations = OperationsApi::new(engine, audit, self.listeners.clone());
         let operations = OperationsServiceServer::new(operations);

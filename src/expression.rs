@@ -12,6 +12,7 @@ mod arithmetic;
 mod evaluate;
 mod lexer;
 mod parser;
+mod requires;
 mod tree;
 mod value;
 
@@ -21,6 +22,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use tree::Node;
+
+pub use requires::{Literal, Required, Requirements};
 
 /// Longest source in bytes.
 pub const SOURCE_BYTES_MAX: usize = 4 * 1024;
@@ -124,6 +127,11 @@ impl Expression {
     /// `steps["a"].b` are both `["steps", "a", "b"]`.
     pub fn reads(&self) -> Vec<Vec<&str>> {
         self.0.root.reads()
+    }
+
+    /// What has to hold for it to hold as a condition.
+    pub fn requirements(&self) -> Requirements {
+        Requirements::of(&self.0.root)
     }
 
     /// Its value, which has to be a boolean.

@@ -12,7 +12,7 @@ use prost::Message as _;
 use tonic::body::Body;
 use tonic::transport::channel::ResponseFuture;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 use tower::Service;
 
@@ -198,6 +198,26 @@ pub fn policies(caller: impl Into<Caller>) -> PolicyClient {
 /// A client of the control plane over a connection, for what serves.
 pub fn operations(caller: impl Into<Caller>) -> OperationsClient {
     OperationsClient::new(caller.into()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Longest wait of a command for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// A request that is not waited for without end.
+pub fn bounded<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER_WITHIN);
+    request
+}
+
+/// The answer of a call, or why it was refused.
+///
+/// # Errors
+/// See [`Refusal`].
+pub async fn call<T>(
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Box<Refusal>> {
+    answer.await.map(Response::into_inner).map_err(|status| Box::new(refusal(&status)))
 }
 
 /// What a failed call says, taken apart.

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{ConfigArgs, Exit, colours};
 use crate::app::{self, Broken};
 use crate::control::Report;
-use crate::document::Severity;
+use crate::document::{Problem, Severity};
 
 /// Check the server configuration, policies and pipelines, with the place of every mistake.
 #[derive(Debug, Args)]
@@ -63,20 +63,18 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
 }
 
 fn problems(report: &Report) -> Vec<serde_json::Value> {
-    report
-        .problems
-        .0
-        .iter()
-        .map(|problem| {
-            json!({
-                "document": report.origin,
-                "severity": problem.severity.name(),
-                "path": problem.dotted_path(),
-                "line": problem.position.line,
-                "column": problem.position.column,
-                "message": problem.message,
-                "suggestion": problem.suggestion,
-            })
-        })
-        .collect()
+    report.problems.0.iter().map(|one| problem(&report.origin, one)).collect()
+}
+
+/// A problem as JSON.
+pub(super) fn problem(document: &str, problem: &Problem) -> serde_json::Value {
+    json!({
+        "document": document,
+        "severity": problem.severity.name(),
+        "path": problem.dotted_path(),
+        "line": problem.position.line,
+        "column": problem.position.column,
+        "message": problem.message,
+        "suggestion": problem.suggestion,
+    })
 }

@@ -11,6 +11,8 @@ pub mod connection;
 mod explain;
 mod json;
 mod live;
+mod pipeline;
+mod policy;
 mod run;
 mod serve;
 mod show;
@@ -34,8 +36,8 @@ use crate::config::Exposed;
 pub enum Exit {
     /// As asked.
     Done = 0,
-    /// The run failed.
-    RunFailed = 1,
+    /// The run failed, or what was asked of a service was refused.
+    Failed = 1,
     /// The command, a file or a document is wrong.
     Wrong = 2,
     /// The service cannot be reached or cannot be started.
@@ -60,8 +62,10 @@ impl From<Exit> for ExitCode {
 /// Runs LLM steps and pipelines over gRPC under recovery policies.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version, about, long_about = None, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done, 1 the run failed, 2 wrong usage or document, \
-3 service unavailable, 4 degraded (with --fail-on-degraded).")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the run failed or was refused, 2 wrong usage or document, \
+3 service unavailable, 4 degraded (with --fail-on-degraded)."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -77,6 +81,10 @@ pub enum Command {
     Run(Box<run::RunArgs>),
     /// Check the server configuration, policies and pipelines, with the place of every mistake.
     Check(check::CheckArgs),
+    /// Check, push, compare, try out and roll back policies of a running service.
+    Policy(Box<policy::PolicyArgs>),
+    /// Check, put and roll back pipelines of a running service.
+    Pipeline(Box<pipeline::PipelineArgs>),
     /// Print which ladder of actions answers which failure.
     Explain(explain::ExplainArgs),
     /// Show who changed what in a running service.
@@ -129,6 +137,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Run(args) => run::run(*args).await,
             Command::Check(args) => check::run(&args),
+            Command::Policy(args) => policy::run(*args).await,
+            Command::Pipeline(args) => pipeline::run(*args).await,
             Command::Explain(args) => explain::run(&args),
             Command::Audit(args) => audit::run(args).await,
             Command::Token(args) => token::run(&args),
@@ -163,4 +173,15 @@ fn complain(error: &anyhow::Error) {
         eprint!("{}", broken.render(colours()));
     }
     eprintln!("error: {error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// No two flags of a command have the same name, for every command.
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -188,7 +188,7 @@ async fn call(args: &RunArgs, client: PipelineClient, input: &str) -> anyhow::Re
             let wrong = refusal.failure.is_none() && !refusal.faults.is_empty()
                 || status.code() == tonic::Code::NotFound
                 || refusal.is_of_access();
-            Ok(if wrong { Exit::Wrong } else { Exit::RunFailed })
+            Ok(if wrong { Exit::Wrong } else { Exit::Failed })
         }
     }
 }

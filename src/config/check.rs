@@ -147,6 +147,8 @@ fn limits(raw: &RawLimits) -> Limits {
         drain: or(raw.drain, Duration::from_secs(25)),
         cache_bytes: usize::try_from(raw.cache_bytes.unwrap_or(64 << 20)).unwrap_or(usize::MAX),
         changes_per_second: raw.changes_per_second.unwrap_or(20),
+        failures_recorded: size(raw.failures_recorded, 100_000),
+        failures_recorded_bytes: size(raw.failures_recorded_bytes, 64 << 20),
     }
 }
 

@@ -232,6 +232,10 @@ pub struct Limits {
     pub cache_bytes: usize,
     /// Changes of documents in a second.
     pub changes_per_second: u32,
+    /// Failures recorded for simulations.
+    pub failures_recorded: usize,
+    /// Bytes that they may take.
+    pub failures_recorded_bytes: usize,
 }
 
 /// Traces and logs.

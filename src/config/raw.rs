@@ -451,6 +451,13 @@ pub struct RawLimits {
     /// absent.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub changes_per_second: Option<u32>,
+    /// Failures recorded in memory, without payloads, for `SimulatePolicy`; 0 for none. 100000 if
+    /// absent.
+    #[schemars(range(max = 10_000_000))]
+    pub failures_recorded: Option<u32>,
+    /// Bytes that they may take. 64 MiB if absent.
+    #[schemars(range(max = 4_294_967_295_u64))]
+    pub failures_recorded_bytes: Option<u32>,
 }
 
 /// Traces and logs.

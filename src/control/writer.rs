@@ -21,7 +21,7 @@ use crate::engine::active_policy::{
 };
 use crate::engine::alerts::Alerts;
 use crate::journal::documents::{Entry, Kind, Owner, Version};
-use crate::policy::halting_share;
+use crate::policy::outage;
 use crate::store::sqlite::Sqlite;
 use crate::tasks::Tasks;
 
@@ -327,8 +327,9 @@ fn put_in_force(snapshot: &mut Snapshot, effect: &Effect) {
 fn no_outage(compiled: &Compiled) -> Result<(), ChangeError> {
     match compiled {
         Compiled::Policy(policy) => {
-            let share = halting_share(&policy.policy);
-            if share >= 1.0 { Err(ChangeError::Outage { share }) } else { Ok(()) }
+            let outage = outage(&policy.policy);
+            let share = outage.share;
+            if outage.is_total() { Err(ChangeError::Outage { share }) } else { Ok(()) }
         }
         Compiled::Pipeline(_) => Ok(()),
     }

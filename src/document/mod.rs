@@ -15,7 +15,7 @@ mod suggest;
 mod tree;
 
 pub use duration::DurationText;
-pub use problem::{Problem, Problems, Severity};
+pub use problem::{PROBLEMS_MAX, Problem, Problems, Severity};
 pub use render::render;
 pub use shape::Shape;
 pub use suggest::nearest;

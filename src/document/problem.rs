@@ -99,6 +99,10 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Most problems of one document that are told. A document with more is not read to its end by
+/// anybody, and may be meant to do harm.
+pub const PROBLEMS_MAX: usize = 1_000;
+
 /// All problems of one document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
@@ -114,13 +118,23 @@ impl Problems {
         self.0.push(problem);
     }
 
-    /// In reading order, without repetitions.
+    /// In reading order, without repetitions; of very many the first [`PROBLEMS_MAX`], with the
+    /// number of the others.
     pub fn sorted(mut self) -> Self {
         self.0.sort_by(|a, b| {
             (a.position, a.severity, &a.path, &a.message)
                 .cmp(&(b.position, b.severity, &b.path, &b.message))
         });
         self.0.dedup();
+        if self.0.len() > PROBLEMS_MAX {
+            let rest = self.0.split_off(PROBLEMS_MAX);
+            let last = self.0.last().map_or(Position::START, |problem| problem.position);
+            // The document is as usable as if all were told.
+            let severity =
+                rest.iter().map(|problem| problem.severity).min().unwrap_or(Severity::Warning);
+            let message = format!("{} more mistakes are not shown", rest.len());
+            self.0.push(Problem { severity, ..Problem::error("", last, message) });
+        }
         self
     }
 }

@@ -22,6 +22,7 @@ mod memory;
 pub mod outlet;
 pub mod plan;
 pub mod reask;
+pub mod recorder;
 pub mod run;
 mod settle;
 pub mod step;
@@ -47,6 +48,7 @@ use coalesce::Leaders;
 use events::RunEventKind;
 use gates::GatePolicy;
 use plan::InlinePlans;
+use recorder::{RecordLimits, Recorder};
 use run::{RunInputs, RunOutcome};
 use step::RunContext;
 use targets::Targets;
@@ -73,6 +75,8 @@ pub struct EngineSettings {
     pub runs_remembered: usize,
     /// Bytes of outputs cached.
     pub cache_bytes: usize,
+    /// Failures recorded for simulations.
+    pub record: RecordLimits,
     /// Longest time of a journaled run that gives none.
     pub run_timeout: Duration,
     /// Longest time that a reader of a stream may take nothing.
@@ -94,6 +98,7 @@ struct Inner {
     admission: Admission,
     cache: OutputCache,
     leaders: Leaders,
+    recorder: Recorder,
     runs: Runs,
     inline_plans: InlinePlans,
 }
@@ -118,12 +123,14 @@ impl Engine {
                 targets.iter().for_each(|target| target.gate.follow(&policy));
             }
         });
+        let recorder = Recorder::new(settings.record);
         Self {
             inner: Arc::new(Inner {
                 settings,
                 admission,
                 cache,
                 leaders: Leaders::default(),
+                recorder,
                 runs,
                 inline_plans: InlinePlans::default(),
             }),
@@ -153,6 +160,11 @@ impl Engine {
     /// Who is let in.
     pub fn admission(&self) -> &Admission {
         &self.inner.admission
+    }
+
+    /// Failures recorded for simulations.
+    pub fn recorder(&self) -> &Recorder {
+        &self.inner.recorder
     }
 
     /// Alerts.

@@ -24,11 +24,13 @@ use super::leave::Unpaid;
 use super::outlet::Outlet;
 use super::plan::PlannedStep;
 use super::reask::Reask;
+use super::recorder::{Noted, Notes};
 use super::targets::Target;
 use crate::exchange::Message;
 use crate::failure::Failure;
 use crate::journal::{DecisionRecord, DegradedBy, RunState, StepOutput, StepReport};
 use crate::pipeline::Scope;
+use crate::policy::record::RecordedFailure;
 use crate::policy::{
     Conditions, Decision, DegradeSource, History, Moment, RepairOffer, TargetCondition, Verdict,
     decide,
@@ -110,6 +112,7 @@ pub(super) struct Walk<'a, 'b> {
     /// Whether the output that the step ended with may serve others too.
     pub(super) worth_keeping: bool,
     began: Instant,
+    notes: Notes,
 }
 
 /// Runs a step to its end. Never fails: what went wrong is in the report.
@@ -180,6 +183,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             is_panic: false,
             worth_keeping: false,
             began,
+            notes: Notes::default(),
         })
     }
 }
@@ -245,16 +249,21 @@ impl Walk<'_, '_> {
     }
 
     /// Decides what is done about a finding, and whether that draws on a retry budget.
-    pub(super) fn decide(&self, unusable: &Unusable, attempt: u32) -> (Decision, bool) {
+    pub(super) fn decide(&mut self, unusable: &Unusable, attempt: u32) -> (Decision, bool) {
         let (mut targets, mut reprompt_budget) = self.target_conditions();
         let meant = self.group_targets();
         targets.extend(groups::conditions(&meant, &targets));
         loop {
-            let decision = self.decide_under(unusable, attempt, &targets, reprompt_budget);
+            let (decision, noted) = self.decide_under(unusable, attempt, &targets, reprompt_budget);
             let decision = groups::resolved(decision, &meant);
             // Each round closes one way that was open, so this ends.
             match self.pay(&decision) {
-                Ok(paid) => return (decision, paid),
+                Ok(paid) => {
+                    if let Some((now, failure)) = noted {
+                        self.notes.add(now, failure);
+                    }
+                    return (decision, paid);
+                }
                 Err(Unpaid::Reask) => reprompt_budget = false,
                 Err(Unpaid::Retry(name)) => {
                     let of_target = |one: &&mut TargetCondition<'_>| {
@@ -274,7 +283,7 @@ impl Walk<'_, '_> {
         attempt: u32,
         targets: &[TargetCondition<'_>],
         reprompt_budget: bool,
-    ) -> Decision {
+    ) -> (Decision, Option<(Instant, RecordedFailure)>) {
         let now = Instant::now();
         let conditions = Conditions {
             max_attempts: self.cx.planned.step.max_attempts.unwrap_or(u32::MAX),
@@ -298,7 +307,13 @@ impl Walk<'_, '_> {
             dice: rand::random::<f64>(),
         };
         let policy = &self.cx.policy.policy;
-        let decision = decide(policy, &unusable.failure, &site, &self.history, moment, &conditions);
+        let (failure, history) = (&unusable.failure, &self.history);
+        let decision = decide(policy, failure, &site, history, moment, &conditions);
+        let noted = (!unusable.ended_by_caller).then(|| {
+            let (site, conditions, decision) = (&site, &conditions, &decision);
+            let noted = Noted { failure, site, history, moment, conditions, decision };
+            (now, noted.recorded(self.cx))
+        });
         for rule in &decision.broken_overrides {
             let policy = &self.cx.policy.reference;
             tracing::warn!(
@@ -306,14 +321,7 @@ impl Walk<'_, '_> {
                 "the condition of an override could not be evaluated; it counts as not met"
             );
         }
-        match (&decision.verdict, &unusable.offer) {
-            (Verdict::Repair { .. }, _) | (_, None) => decision,
-            (_, Some(offer)) => {
-                let lenient =
-                    policy.validation.strip_markdown_fences && checks::only_a_fence(offer);
-                if lenient { fence_stripped(decision) } else { decision }
-            }
-        }
+        (decision, noted)
     }
 
     /// Counts a failure for alerts.
@@ -370,24 +378,18 @@ impl Walk<'_, '_> {
 
     fn end(mut self) -> StepReport {
         self.report.duration = self.began.elapsed();
+        let step = self.notes.into_step(self.cx, &self.report, &self.history, Instant::now());
+        if let Some(step) = step {
+            self.cx.engine.recorder().keep(step);
+        }
         self.report
-    }
-}
-
-/// `validation.strip_markdown_fences` takes a fence off whatever the ladder would have done.
-fn fence_stripped(decision: Decision) -> Decision {
-    Decision {
-        verdict: Verdict::Repair { accept_lossy: false },
-        rule: "validation.strip_markdown_fences".into(),
-        rung: None,
-        skipped: Vec::new(),
-        ..decision
     }
 }
 
 fn repair_offer(checked: &crate::output::Checked) -> Option<RepairOffer> {
     use crate::output::Verdict as Checked;
     match checked.verdict {
+        Checked::Repaired if checks::only_a_fence(checked) => Some(RepairOffer::FenceOnly),
         Checked::Repaired => Some(RepairOffer::Lossless),
         Checked::Lossy => Some(RepairOffer::Lossy),
         Checked::Clean | Checked::Failed => None,
@@ -395,7 +397,7 @@ fn repair_offer(checked: &crate::output::Checked) -> Option<RepairOffer> {
 }
 
 /// A decision as it is kept.
-pub(super) fn record_of(decision: &Decision) -> DecisionRecord {
+pub fn record_of(decision: &Decision) -> DecisionRecord {
     let (wait, next_target) = match &decision.verdict {
         Verdict::Retry { after } => (*after, None),
         Verdict::Fallback { target } => (Duration::ZERO, Some(target.clone())),

@@ -99,7 +99,7 @@ impl Node {
         }
     }
 
-    fn fixed_path(&self) -> Option<Vec<&str>> {
+    pub(super) fn fixed_path(&self) -> Option<Vec<&str>> {
         let (of, name) = match self {
             Self::Variable { name, .. } => return Some(vec![name]),
             Self::Field { of, name } | Self::Has { of, name } => (of, name),

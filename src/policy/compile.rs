@@ -7,6 +7,7 @@
 mod breaker;
 mod exceptions;
 mod overrides;
+mod reach;
 mod report;
 mod routing;
 mod salvage;
@@ -18,6 +19,7 @@ use report::Report;
 
 use super::Policy;
 use super::document::{PolicyBody, SHAPE};
+use super::outage::outage;
 use crate::document::{Document, Problem, Problems};
 use crate::resilience::breaker::BreakerSettings;
 
@@ -96,7 +98,7 @@ pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Policy, Proble
     let mut report = Report::new(document, format!("/{key}"));
     let policy = policy(&body, known, &mut report);
     // What was left out to read the rest must not be missed by the checks of the rest.
-    let own = report.problems.0.into_iter().filter(|problem| {
+    let own = report.problems.sorted().0.into_iter().filter(|problem| {
         !pruned.iter().any(|path| path.starts_with(&format!("{}/", problem.path)))
     });
     problems.0.extend(own);
@@ -117,7 +119,7 @@ fn policy(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> Poli
         body,
     };
     let routing = routing::routing(&context, &DEFAULT_BODY, report);
-    Policy {
+    let policy = Policy {
         routing,
         alerts: sections::alerts(body, &DEFAULT_BODY, report),
         observability: sections::observability(body),
@@ -141,7 +143,21 @@ fn policy(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> Poli
         execution,
         validation,
         cache,
+    };
+    stops_all_traffic(&policy, report);
+    policy
+}
+
+/// Warns of a policy under which the first failure of anything ends its run.
+fn stops_all_traffic(policy: &Policy, report: &mut Report<'_>) {
+    let outage = outage(policy);
+    if !outage.is_total() {
+        return;
     }
+    let path =
+        if outage.attempt_timeout.is_some() { "/execution/attempt_timeout" } else { "/routing" };
+    let message = format!("the policy would stop all traffic: {outage}");
+    report.warning(path, message, Some("give failures that pass a retry or a fallback".to_owned()));
 }
 
 /// The default policy. The text is part of the program and a test compiles it, so that this cannot

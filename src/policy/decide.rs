@@ -152,6 +152,13 @@ pub fn decide(
         decision.rung = None;
         decision.is_panic = true;
     }
+    if judge.may_strip_a_fence() && decision.verdict.action() != Some(Action::RepairOutput) {
+        decision.verdict = Verdict::Repair { accept_lossy: false };
+        decision.rule = Arc::from("validation.strip_markdown_fences");
+        decision.rung = None;
+        decision.is_panic = false;
+        decision.skipped.clear();
+    }
     decision
 }
 
@@ -208,6 +215,14 @@ impl Judge<'_> {
         }
     }
 
+    /// `validation.strip_markdown_fences` takes a fence off whatever the ladder says.
+    fn may_strip_a_fence(&self) -> bool {
+        self.conditions.repair == Some(RepairOffer::FenceOnly)
+            && self.policy.validation.strip_markdown_fences
+            && !self.history.is_repaired()
+            && self.failure.domain() == FailureDomain::OutputSemantic
+    }
+
     fn retry(&self, backoff: &Backoff, even_if_not_retryable: bool, uses: u32) -> Judgement {
         let execution = &self.policy.execution;
         if !self.failure.retryable && !even_if_not_retryable {
@@ -249,7 +264,7 @@ impl Judge<'_> {
         match self.conditions.repair {
             None => Err(SkipReason::NothingToRepair),
             Some(RepairOffer::Lossy) if !accept_lossy => Err(SkipReason::RepairIsLossy),
-            Some(RepairOffer::Lossy | RepairOffer::Lossless) => {
+            Some(RepairOffer::Lossy | RepairOffer::Lossless | RepairOffer::FenceOnly) => {
                 Ok(Verdict::Repair { accept_lossy })
             }
         }

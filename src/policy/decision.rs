@@ -248,6 +248,8 @@ impl Refusal {
 /// What a deterministic repair would give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RepairOffer {
+    /// A usable output, for which nothing but a Markdown fence has to go.
+    FenceOnly,
     /// A usable output, with nothing lost or guessed.
     Lossless,
     /// A usable output, with something lost or guessed.

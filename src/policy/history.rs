@@ -141,6 +141,20 @@ impl History {
         self.ended
     }
 
+    /// The same history under another policy that decided the same so far: the rungs taken are
+    /// those of `other`.
+    pub(super) fn with_rungs_of(&self, other: &Self) -> Self {
+        Self { uses: other.uses.clone(), ..self.clone() }
+    }
+
+    /// Bytes that it takes beside its own, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let names: usize = self.targets.iter().map(|target| target.name.len() + 16).sum();
+        names
+            + self.targets.capacity() * size_of::<TargetHistory>()
+            + self.uses.capacity() * size_of::<Use>()
+    }
+
     fn record_use(&mut self, rule: &RuleName, rung: usize, source: &str) {
         let known = self
             .uses

@@ -18,11 +18,17 @@ pub mod compile;
 
 mod decide;
 
+pub mod diff;
+
 pub mod explain;
 
 mod outage;
 
+pub mod record;
+
 pub mod rollout;
+
+pub mod simulate;
 
 use std::sync::Arc;
 
@@ -31,7 +37,7 @@ pub use decide::{Conditions, Moment, ReaskRoom, TargetCondition, decide};
 pub use decision::{Decision, DegradeSource, Refusal, RepairOffer, SkipReason, Skipped, Verdict};
 pub use history::History;
 pub use ladder::{Action, AfterCut, Ladder, RuleName, Rung};
-pub use outage::halting_share;
+pub use outage::{Outage, outage};
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
     AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,

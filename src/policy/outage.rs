@@ -1,46 +1,151 @@
-//! Whether a policy would stop all traffic.
+//! Policies that give up: which failures end their run at once.
+//!
+//! A policy that answers every failure by failing is legal and surely not meant: the first hiccup
+//! of a provider stops all traffic. [`outage`] finds it before it is pushed.
 
-use super::{Action, Policy};
+use std::fmt;
+use std::time::Duration;
+
+use super::Policy;
+use super::ladder::{Ladder, Rung};
 use crate::failure::FailureCause;
 
-/// The share of causes, 0 to 1, for which the first rung halts the run and calls a person: nothing
-/// is tried. At 1 the first failure of any kind ends every run, which is an outage as soon as a
-/// provider hiccups.
-#[allow(clippy::cast_precision_loss)]
-pub fn halting_share(policy: &Policy) -> f64 {
-    let halts = |cause: &&FailureCause| {
-        let ladder = policy.routing.of_cause(**cause);
-        ladder.rungs.first().is_some_and(|rung| rung.action() == Action::AlertAndHalt)
+/// No provider answers in less.
+const ATTEMPT_TIMEOUT_MIN: Duration = Duration::from_millis(10);
+
+/// How much of what can fail a policy gives up at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outage {
+    /// Causes for which nothing is tried and nothing is answered.
+    pub causes: Vec<FailureCause>,
+    /// The share of all causes, 0 to 1.
+    pub share: f64,
+    /// The limit of an attempt, where it is shorter than any provider takes.
+    pub attempt_timeout: Option<Duration>,
+}
+
+impl Outage {
+    /// Whether the policy would stop all traffic.
+    pub fn is_total(&self) -> bool {
+        self.causes.len() == FailureCause::ALL.len()
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(limit) = self.attempt_timeout {
+            return write!(f, "`execution.attempt_timeout` of {limit:?} ends every call");
+        }
+        let (given_up, all) = (self.causes.len(), FailureCause::ALL.len());
+        let percent = self.share * 100.0;
+        write!(f, "{given_up} of {all} causes ({percent:.0} %) fail the run at once")
+    }
+}
+
+/// What a policy gives up whatever the conditions: causes whose ladder has no rung that could ever
+/// bring an output. An override counts where its condition always holds.
+pub fn outage(policy: &Policy) -> Outage {
+    let short = policy.execution.attempt_timeout.filter(|limit| *limit < ATTEMPT_TIMEOUT_MIN);
+    let gives_up = |cause: &FailureCause| {
+        short.is_some() || !may_recover(policy, *cause, policy.routing.whatever(*cause))
     };
-    let halting = FailureCause::ALL.iter().filter(halts).count();
-    halting as f64 / FailureCause::ALL.len() as f64
+    let causes: Vec<_> = FailureCause::ALL.iter().copied().filter(gives_up).collect();
+    let share = causes.len() as f64 / FailureCause::ALL.len() as f64;
+    Outage { causes, share, attempt_timeout: short }
+}
+
+/// Whether some rung before the first one that always ends the step may bring an output.
+fn may_recover(policy: &Policy, cause: FailureCause, ladder: &Ladder) -> bool {
+    for rung in &ladder.rungs {
+        if can_bring_an_output(policy, cause, rung) {
+            return true;
+        }
+        if rung.always_feasible() {
+            return false;
+        }
+    }
+    false
+}
+
+/// Whether a rung may bring an output for failures of a cause under some conditions.
+pub(super) fn can_bring_an_output(policy: &Policy, cause: FailureCause, rung: &Rung) -> bool {
+    let another_call = policy.execution.max_attempts > 1 || is_refusal_of_ours(cause);
+    if !rung.action().suits(cause.domain()) {
+        return false;
+    }
+    match rung {
+        Rung::RetryWithBackoff { attempts, also_when_not_retryable, .. } => {
+            // A provider may say of a single failure that a retry helps, whatever its cause; that
+            // is no recovery to count on.
+            *attempts > 0 && another_call && (cause.retryable() || *also_when_not_retryable)
+        }
+        Rung::RepromptWithErrors { attempts, .. } => *attempts > 0 && another_call,
+        Rung::FallbackToTarget { attempts, .. } => *attempts > 0 && another_call,
+        Rung::FallbackToCache { .. } => policy.cache.enabled,
+        Rung::AcceptPartial { .. } => policy.validation.allow_partial_matches,
+        Rung::RepairOutput { .. } | Rung::FallbackToTemplate { .. } | Rung::AlertAndDegrade => true,
+        Rung::RejectAndFix { .. } | Rung::AlertAndHalt => false,
+    }
+}
+
+/// Refusals of ours make no call, so that the call after one is the first.
+const fn is_refusal_of_ours(cause: FailureCause) -> bool {
+    matches!(cause, FailureCause::CircuitOpen | FailureCause::BulkheadFull)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::compile::{Known, compile};
     use super::*;
     use crate::document::Document;
-    use crate::policy::{Known, compile};
 
-    fn share(text: &str) -> f64 {
-        let document = Document::parse("p", text).unwrap();
-        let known = Known { targets: None };
-        halting_share(&compile(&document, &known).unwrap().0)
+    fn of(text: &str) -> Outage {
+        let document = Document::parse("policy.yaml", text).unwrap();
+        let (policy, _) = compile(&document, &Known::default()).unwrap_or_else(|e| panic!("{e}"));
+        outage(&policy)
+    }
+
+    const HALTS: &str = "{infrastructure: {action: alert_and_halt}, input_constraint: {action: \
+         reject_and_fix}, output_semantic: {action: alert_and_halt}, pipeline_logic: {action: \
+         reject_and_fix}}";
+
+    #[test]
+    fn policies_that_stop_all_traffic() {
+        let total = [
+            format!("policy: {{routing: {HALTS}}}"),
+            format!("policy: {{overrides: [{{name: a, when: 'true', routing: {HALTS}}}]}}"),
+            "policy: {execution: {attempt_timeout: 5ms}}".to_owned(),
+            format!(
+                "policy: {{cache: {{enabled: false}}, routing: {}}}",
+                HALTS.replace("action: alert_and_halt", "action: fallback_to_cache")
+            ),
+            format!(
+                "policy: {{execution: {{max_attempts: 1}}, routing: {}, overrides: [{{name: a, \
+                 when: 'true', routing: {{infrastructure: {{causes: {{circuit_open: {{action: \
+                 alert_and_halt}}, bulkhead_full: {{action: alert_and_halt}}}}}}}}}}]}}",
+                HALTS.replace("action: alert_and_halt", "action: retry_with_backoff")
+            ),
+        ];
+        for text in total {
+            let outage = of(&text);
+            assert!(outage.is_total(), "{text}: {outage}");
+            assert_eq!(outage.share, 1.0);
+        }
     }
 
     #[test]
-    fn counts_the_causes_whose_first_rung_halts() {
-        assert!(halting_share(&Policy::built_in()) < 0.5);
-        let all = ["infrastructure", "input_constraint", "output_semantic", "pipeline_logic"];
-        let halting = |domains: &[&str]| {
-            let routes: Vec<String> = domains
-                .iter()
-                .map(|d| format!("    {d}: {{ action: alert_and_halt }}\n"))
-                .collect();
-            share(&format!("policy:\n  routing:\n{}", routes.concat()))
-        };
-        assert!((halting(&all) - 1.0).abs() < f64::EPSILON);
-        let three = halting(&all[..3]);
-        assert!(three > 0.7 && three < 1.0, "{three}");
+    fn policies_that_do_not() {
+        let default = of("policy: {}");
+        assert!(!default.is_total());
+        assert_eq!(default.to_string(), "6 of 34 causes (18 %) fail the run at once");
+        let conditional =
+            format!("policy: {{overrides: [{{name: a, when: step == 'x', routing: {HALTS}}}]}}");
+        assert_eq!(of(&conditional), default);
+        let partly = of("policy: {routing: {infrastructure: {action: alert_and_halt}}}");
+        assert_eq!((partly.is_total(), partly.causes.len()), (false, 22));
+        assert_eq!(
+            of("policy: {execution: {attempt_timeout: 5ms}}").to_string(),
+            "`execution.attempt_timeout` of 5ms ends every call"
+        );
     }
 }

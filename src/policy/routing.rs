@@ -1,20 +1,24 @@
 //! From a failure to its ladder: overrides first, then the table of causes.
 //!
 //! The table is resolved when the policy is compiled, so that finding a ladder is one look-up.
-//! Overrides are kept apart by cause: a rule that has nothing to say about a cause is never
-//! evaluated for it, however many rules there are.
+//! Overrides are found by the values that their conditions ask for, so that an override that does
+//! not apply costs nothing, however many there are.
+
+mod index;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use serde_json::{Map, Value};
 
 use super::ladder::{Ladder, RuleName, Rung};
 use crate::expression::{Expression, ExpressionError};
 use crate::failure::{Failure, FailureCause};
 
-/// Variables that the `when` of an override may read.
-pub const VARIABLES: &[&str] = &["step", "target", "failure", "attempt", "labels", "pipeline"];
+use index::Index;
+use seen::Seen;
+
+pub use seen::VARIABLES;
+pub(super) use seen::{Demands, Key};
 
 /// Where a failure happened; what overrides see beside the failure.
 #[derive(Debug, Clone, Copy)]
@@ -45,15 +49,24 @@ pub struct Override {
 pub struct Routing {
     ladders: Vec<Ladder>,
     by_cause: Vec<usize>,
-    overrides: Vec<Override>,
-    candidates: Vec<Vec<Candidate>>,
+    overrides: Vec<Rule>,
+    index: Index,
 }
 
-/// An override that has something to say about a cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Candidate {
-    rule: usize,
-    ladder: usize,
+/// An override, resolved.
+#[derive(Debug, Clone, PartialEq)]
+struct Rule {
+    of: Override,
+    demands: Demands,
+    /// The causes that it covers and may hold for, in order, each with its ladder.
+    covers: Vec<(FailureCause, usize)>,
+}
+
+impl Rule {
+    fn ladder_of(&self, cause: FailureCause) -> Option<usize> {
+        let at = self.covers.binary_search_by_key(&cause, |(covered, _)| *covered).ok()?;
+        Some(self.covers[at].1)
+    }
 }
 
 /// The ladder found for a failure.
@@ -62,7 +75,8 @@ pub struct Route<'a> {
     /// The ladder.
     pub ladder: &'a Ladder,
     /// Overrides whose condition could not be evaluated, which counts as not holding. A field
-    /// that is absent is no such mistake: a condition on it does not hold, that is all.
+    /// that is absent is no such mistake: a condition on it does not hold, that is all. Nor is an
+    /// override looked at that asks for another value of a field than it has here.
     pub broken: Vec<RuleName>,
 }
 
@@ -77,21 +91,28 @@ impl Routing {
             ladders: Vec::new(),
             by_cause: Vec::with_capacity(FailureCause::ALL.len()),
             overrides: Vec::with_capacity(overrides.len()),
-            candidates: vec![Vec::new(); FailureCause::ALL.len()],
+            index: Index::default(),
         };
         for cause in FailureCause::ALL {
             let ladder = routing.keep(ladder_of(*cause), 0);
             routing.by_cause.push(ladder);
         }
-        for (rule, covered) in overrides {
+        for (of, covered) in overrides {
             let own = routing.ladders.len();
+            let demands = Demands::of(&of.when);
+            let mut covers = Vec::new();
             for (cause, ladder) in covered {
                 let ladder = routing.keep(ladder, own);
-                let rule = routing.overrides.len();
-                routing.candidates[cause as usize].push(Candidate { rule, ladder });
+                if demands.admits(cause) {
+                    covers.push((cause, ladder));
+                }
             }
-            routing.overrides.push(rule);
+            covers.sort_by_key(|(cause, _)| *cause);
+            routing.overrides.push(Rule { of, demands, covers });
         }
+        let covered = |rule: &Rule| rule.covers.iter().map(|(cause, _)| *cause).collect();
+        let rules = routing.overrides.iter().map(|rule| (&rule.demands, covered(rule)));
+        routing.index = Index::new(rules);
         routing
     }
 
@@ -118,24 +139,28 @@ impl Routing {
     /// The ladder for a failure: of the first override that holds and covers the cause, else of
     /// the table.
     pub fn route(&self, failure: &Failure, site: &Site<'_>) -> Route<'_> {
-        let candidates = &self.candidates[failure.cause as usize];
         let mut broken = Vec::new();
-        if !candidates.is_empty() {
-            let seen = Seen::new(failure, site);
-            for candidate in candidates {
-                let rule = &self.overrides[candidate.rule];
-                match seen.holds(&rule.when) {
-                    Ok(true) => {
-                        return Route { ladder: &self.ladders[candidate.ladder], broken };
-                    }
-                    Ok(false) | Err(ExpressionError::Missing(_)) => {}
-                    Err(
-                        ExpressionError::Refused { .. }
-                        | ExpressionError::Type(_)
-                        | ExpressionError::Range(_)
-                        | ExpressionError::TooCostly(_),
-                    ) => broken.push(Arc::clone(&rule.name)),
-                }
+        let mut seen = None;
+        for candidate in self.index.candidates(failure, site) {
+            let rule = &self.overrides[candidate];
+            let Some(ladder) = rule.ladder_of(failure.cause) else { continue };
+            if !rule.demands.are_met(failure, site) {
+                continue;
+            }
+            let holds = if rule.demands.complete {
+                Ok(true)
+            } else {
+                seen.get_or_insert_with(|| Seen::new(failure, site)).holds(&rule.of.when)
+            };
+            match holds {
+                Ok(true) => return Route { ladder: &self.ladders[ladder], broken },
+                Ok(false) | Err(ExpressionError::Missing(_)) => {}
+                Err(
+                    ExpressionError::Refused { .. }
+                    | ExpressionError::Type(_)
+                    | ExpressionError::Range(_)
+                    | ExpressionError::TooCostly(_),
+                ) => broken.push(Arc::clone(&rule.of.name)),
             }
         }
         Route { ladder: self.of_cause(failure.cause), broken }
@@ -146,16 +171,23 @@ impl Routing {
         &self.ladders[self.by_cause[cause as usize]]
     }
 
-    /// The overrides in order, each with the causes that it covers and their ladders.
+    /// The ladder of a cause where nothing but the cause is known: of the first override that
+    /// holds for every failure of it, else of the table.
+    pub fn whatever(&self, cause: FailureCause) -> &Ladder {
+        let always = self
+            .overrides
+            .iter()
+            .filter(|rule| rule.demands.complete && rule.demands.fields.is_empty());
+        let ladder = always.filter_map(|rule| rule.ladder_of(cause)).next();
+        ladder.map_or_else(|| self.of_cause(cause), |at| &self.ladders[at])
+    }
+
+    /// The overrides in order, each with the causes that it covers and their ladders. Causes for
+    /// which its condition cannot hold are left out.
     pub fn overrides(&self) -> impl Iterator<Item = (&Override, Vec<(FailureCause, &Ladder)>)> {
-        self.overrides.iter().enumerate().map(|(rule, one)| {
-            let covered = FailureCause::ALL.iter().filter_map(|cause| {
-                // Candidates stand in the order of their rules.
-                let candidates = &self.candidates[*cause as usize];
-                let at = candidates.binary_search_by_key(&rule, |c| c.rule).ok()?;
-                Some((*cause, &self.ladders[candidates[at].ladder]))
-            });
-            (one, covered.collect())
+        self.overrides.iter().map(|rule| {
+            let covered = rule.covers.iter();
+            (&rule.of, covered.map(|(cause, at)| (*cause, &self.ladders[*at])).collect())
         })
     }
 
@@ -180,56 +212,5 @@ impl Routing {
     }
 }
 
-/// The variables of a condition, built once per failure.
-struct Seen {
-    step: Value,
-    target: Value,
-    failure: Value,
-    attempt: Value,
-    labels: Value,
-    pipeline: Value,
-}
-
-impl Seen {
-    fn new(failure: &Failure, site: &Site<'_>) -> Self {
-        let mut seen = Map::new();
-        seen.insert("domain".into(), failure.domain().name().into());
-        seen.insert("cause".into(), failure.cause.name().into());
-        seen.insert("retryable".into(), failure.retryable.into());
-        // What is not known is absent, not null, so that a condition on it does not hold instead
-        // of being a mistake.
-        if let Some(status) = failure.evidence.status {
-            seen.insert("status".into(), status.into());
-        }
-        if let Some(code) = &failure.evidence.provider_code {
-            seen.insert("provider_code".into(), code.as_str().into());
-        }
-        if let Some(detail) = failure.detail {
-            seen.insert("detail".into(), detail.into());
-        }
-        if let Some(hint) = failure.retry_after {
-            let ms = u64::try_from(hint.as_millis()).unwrap_or(u64::MAX);
-            seen.insert("retry_after_ms".into(), ms.into());
-        }
-        let labels = site.labels.iter().map(|(k, v)| (k.clone(), v.as_str().into()));
-        Self {
-            step: site.step.into(),
-            target: site.target.into(),
-            failure: Value::Object(seen),
-            attempt: site.attempt.into(),
-            labels: Value::Object(labels.collect()),
-            pipeline: site.pipeline.unwrap_or_default().into(),
-        }
-    }
-
-    fn holds(&self, when: &Expression) -> Result<bool, ExpressionError> {
-        when.evaluate_bool(&[
-            ("step", &self.step),
-            ("target", &self.target),
-            ("failure", &self.failure),
-            ("attempt", &self.attempt),
-            ("labels", &self.labels),
-            ("pipeline", &self.pipeline),
-        ])
-    }
-}
+#[cfg(test)]
+mod tests;

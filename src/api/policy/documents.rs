@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::asked::{self, Asked};
-use super::{PolicyApi, convert, status};
+use super::{PolicyApi, convert, diff, resolve, status};
 use crate::api::pb;
 use crate::control::change::Push;
 use crate::journal::documents::{Entry, Kind};
+use crate::policy;
 
 pub(super) async fn push_policy(
     api: &PolicyApi,
@@ -24,16 +25,25 @@ pub(super) async fn push_policy(
         comment: message.comment,
         author,
     };
+    let before = api.engine.documents().policy(&asked.name);
+    let text = message.text.clone();
     let push = Push {
         proposal: asked.proposal(message.text, rollout)?,
         dry_run: message.dry_run,
         allow_outage: message.allow_outage,
     };
     let stored = api.library.push(push).await.map_err(|error| status::of_change(&error))?;
+    let changes = match before {
+        Some(before) => {
+            let after = resolve::given(api, "text", text).await?;
+            diff::changes(&policy::diff::diff(&before.policy, &after).routes)
+        }
+        None => Vec::new(),
+    };
     Ok(Response::new(pb::PushPolicyResponse {
         version: Some(convert::version(&stored.version)),
         warnings: convert::problems(&stored.warnings),
-        changes: Vec::new(),
+        changes,
         replicas_applied: u32::from(!message.dry_run),
         replicas_total: 1,
     }))

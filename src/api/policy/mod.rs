@@ -6,32 +6,39 @@ mod convert;
 mod diff;
 mod documents;
 mod explain;
+mod resolve;
 mod rollout;
 mod simulate;
 mod status;
 mod watch;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::Stream;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::pb;
 use super::pb::policy_service_server::PolicyService;
 use crate::control::Library;
+use crate::engine::Engine;
 use crate::tasks::Tasks;
 
 /// The service.
 #[derive(Clone)]
 pub struct PolicyApi {
     library: Library,
-    stop: Tasks,
+    engine: Engine,
+    tasks: Tasks,
+    simulations: Arc<Semaphore>,
 }
 
 impl PolicyApi {
-    /// The service over the library of the server. Watches end when `stop` does.
-    pub fn new(library: Library, stop: Tasks) -> Self {
-        Self { library, stop }
+    /// The service over the library of the server and the engine that it serves. `tasks` owns what
+    /// takes long, and watches end when it stops.
+    pub fn new(library: Library, engine: Engine, tasks: Tasks) -> Self {
+        Self { library, engine, tasks, simulations: Arc::new(Semaphore::new(1)) }
     }
 }
 

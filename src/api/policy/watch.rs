@@ -51,7 +51,7 @@ pub(super) async fn watch_policies(
         names: names.into_iter().collect(),
         book: api.library.watch(),
         seen: None,
-        stop: api.stop.clone(),
+        stop: api.tasks.clone(),
         over: false,
     };
     let states = stream::unfold(watcher, |mut watcher| async move {

@@ -8,6 +8,7 @@ use super::super::document::OverrideEntry;
 use super::super::ladder::Ladder;
 use super::super::routing::{Override, VARIABLES};
 use super::exceptions;
+use super::reach::Reach;
 use super::report::Report;
 use super::routing::{Context, domain_route, domains};
 use crate::expression::{Expression, ExpressionError};
@@ -29,6 +30,7 @@ pub(super) fn overrides(
         return Vec::new();
     }
     let mut names = BTreeSet::new();
+    let mut reach = Reach::default();
     let mut compiled = Vec::with_capacity(entries.len());
     for (at, entry) in entries.iter().enumerate() {
         let path = format!("/overrides/{at}");
@@ -39,6 +41,9 @@ pub(super) fn overrides(
         let when = condition(entry, &format!("{path}/when"), report);
         let covered = covered(context, entry, &path, report);
         if let Some(when) = when {
+            let called = (entry.name.as_str(), entry.when.as_str());
+            let causes = covered.iter().map(|(cause, _)| *cause);
+            reach.check(called, &when, causes, context.known, &path, report);
             compiled.push((Override { name: Arc::from(entry.name.as_str()), when }, covered));
         }
     }

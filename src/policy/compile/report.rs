@@ -1,22 +1,31 @@
 //! Where the checks put what they find.
 
+use std::cell::OnceCell;
+
 use crate::document::{Document, Position, Problem, Problems, nearest};
+
+/// Places within texts are told up to this column.
+const COLUMN_MAX: u32 = 4 * 1024;
 
 /// Collects problems of one document. Paths are relative to the policy's own key.
 pub(super) struct Report<'a> {
     document: Option<&'a Document>,
+    /// Where its lines begin, looked for once a place within a text is asked for.
+    lines: OnceCell<Vec<&'a str>>,
     root: String,
     pub(super) problems: Problems,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(document: &'a Document, root: String) -> Self {
-        Self { document: Some(document), root, problems: Problems::default() }
+        let (lines, problems) = (OnceCell::new(), Problems::default());
+        Self { document: Some(document), lines, root, problems }
     }
 
     /// For what is part of the program: its mistakes have no place and no reader.
     pub(super) fn unheard() -> Self {
-        Self { document: None, root: String::new(), problems: Problems::default() }
+        let (lines, problems) = (OnceCell::new(), Problems::default());
+        Self { document: None, lines, root: String::new(), problems }
     }
 
     fn position_of(&self, path: &str) -> Position {
@@ -79,7 +88,13 @@ impl<'a> Report<'a> {
 
     /// Width of the quote before a text that stands at this place on one line.
     fn quote_before(&self, at: Position, text: &str) -> Option<u32> {
-        let line = self.document?.text.lines().nth(at.line.checked_sub(1)? as usize)?;
+        let document = self.document?;
+        let lines = self.lines.get_or_init(|| document.text.lines().collect());
+        let line = lines.get(at.line.checked_sub(1)? as usize)?;
+        // Whole documents stand on one line; nobody counts columns in these.
+        if at.column > COLUMN_MAX {
+            return None;
+        }
         let start = line.char_indices().nth(at.column.checked_sub(1)? as usize)?.0;
         let rest = &line[start..];
         if rest.starts_with(text) {

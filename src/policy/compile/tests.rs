@@ -297,6 +297,70 @@ fn legal_and_surely_not_meant() {
 }
 
 #[test]
+fn overrides_that_never_apply() {
+    let check = |overrides: &str, expected: &str| {
+        let text = format!("policy:\n  overrides:\n{overrides}");
+        let targets = ["primary".to_owned(), "backup".to_owned()];
+        let known = Known { targets: Some(&targets) };
+        let document = Document::parse("policy.yaml", text.as_str()).unwrap();
+        let (_, warnings) = compile(&document, &known).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(warnings.to_string(), expected, "{text}");
+    };
+    let rule = |name: &str, when: &str, routing: &str| {
+        format!("    - {{name: {name}, when: \"{when}\", routing: {{{routing}}}}}\n")
+    };
+    let infrastructure = "infrastructure: {action: alert_and_degrade}";
+    let one = |when: &str| rule("a", when, infrastructure);
+    let at = "3:23: warning: policy.overrides[0].when: ";
+    check(&one("step == 'a' && failure.cause == 'rate_limited'"), "");
+    check(&one("step == 'a' && step == 'b'"), &format!("{at}the condition never holds"));
+    check(
+        &one("failure.cause == 'ratelimited'"),
+        &format!(
+            "{at}`ratelimited` is not a cause, so that `failure.cause` is never equal to it (did \
+             you mean `rate_limited`?)"
+        ),
+    );
+    check(
+        &one("failure.domain == 'infrastructure'"),
+        &format!(
+            "{at}`infrastructure` is not a domain, so that `failure.domain` is never equal to it \
+             (did you mean `INFRASTRUCTURE`?)"
+        ),
+    );
+    check(
+        &one("target in ['primary', 'bakcup']"),
+        &format!(
+            "{at}`bakcup` is not a target, so that `target` is never equal to it (did you mean \
+             `backup`?)"
+        ),
+    );
+    check(
+        &one("failure.cause == 'refusal'"),
+        &format!(
+            "{at}the override never applies: its routes are for other causes than its condition \
+             asks for"
+        ),
+    );
+    let shadowed = "4:23: warning: policy.overrides[1].when: the override never applies: `a` \
+                    before it always does (remove it, or move it up)";
+    check(&(one("true") + &rule("b", "step == 'x'", infrastructure)), shadowed);
+    check(&(one("attempt > 1") + &rule("b", "attempt > 1", infrastructure)), shadowed);
+    let wider = "pipeline_logic: {action: alert_and_halt}";
+    check(&(one("true") + &rule("b", "step == 'x'", wider)), "");
+}
+
+#[test]
+fn a_policy_that_would_stop_all_traffic() {
+    assert_eq!(
+        problems("policy:\n  execution: {attempt_timeout: 1ms}\n"),
+        "2:32: warning: policy.execution.attempt_timeout: the policy would stop all traffic: \
+         `execution.attempt_timeout` of 1ms ends every call (give failures that pass a retry or a \
+         fallback)"
+    );
+}
+
+#[test]
 fn a_document_without_a_policy() {
     let lacking = "1:1: error: there is no policy in this document (write it under the key \
                    `policy`)";

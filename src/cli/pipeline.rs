@@ -1,0 +1,268 @@
+//! `mainstay pipeline`: pipelines as documents of the control plane.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::policy::{self, Asking, Kind, Text, Validate, json as wire, words};
+use crate::api::client::{self, PolicyClient, Refusal};
+use crate::api::pb;
+
+/// Check, put and roll back pipelines.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nobody answers.")]
+pub struct PipelineArgs {
+    #[command(subcommand)]
+    command: PipelineCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PipelineCommand {
+    /// Check files, with the place of every mistake.
+    Validate(Validate),
+    /// Store a pipeline and put it in force.
+    Put(Put),
+    /// Print the text of a pipeline.
+    Get(Get),
+    /// List pipelines with the versions that serve.
+    List(List),
+    /// List the versions of a pipeline.
+    Versions(Versions),
+    /// Put the content of an old version in force again.
+    Rollback(Rollback),
+    /// Print the JSON Schema of pipelines, for editors.
+    Schema,
+}
+
+pub(super) async fn run(args: PipelineArgs) -> anyhow::Result<Exit> {
+    match args.command {
+        PipelineCommand::Validate(args) => args.run(Kind::Pipeline).await,
+        PipelineCommand::Put(args) => args.run().await,
+        PipelineCommand::Get(args) => args.run().await,
+        PipelineCommand::List(args) => args.run().await,
+        PipelineCommand::Versions(args) => args.run().await,
+        PipelineCommand::Rollback(args) => args.run().await,
+        PipelineCommand::Schema => policy::schema(crate::pipeline::SHAPE.schema()),
+    }
+}
+
+/// Store a pipeline and put it in force.
+#[derive(Debug, Args)]
+struct Put {
+    /// File; `-` is standard input.
+    file: String,
+    /// Name of the pipeline; the file's if absent.
+    #[arg(long)]
+    name: Option<String>,
+    /// The version that this one is based on: refused if another serves. 0 for a new pipeline.
+    #[arg(long, value_name = "VERSION")]
+    expect: Option<u64>,
+    /// Check everything and store nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Why, for the record.
+    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    comment: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Put {
+    async fn run(self) -> anyhow::Result<Exit> {
+        let named = Text::read(&self.file).and_then(|text| {
+            let name = self.name.clone().or_else(|| text.stem.clone());
+            Ok((name.ok_or_else(|| anyhow::anyhow!("give the pipeline a --name"))?, text))
+        });
+        let (name, text) = match named {
+            Ok(named) => named,
+            Err(error) => return policy::wrong(&error),
+        };
+        let request = pb::PutPipelineRequest {
+            name,
+            text: text.text,
+            expected_version: self.expect,
+            dry_run: self.dry_run,
+            comment: self.comment,
+        };
+        let mut client = self.asking.client().await?;
+        match client::call(client.put_pipeline(client::bounded(request))).await {
+            Ok(response) => {
+                eprint!("{}", words::problems(&text.origin, &response.warnings));
+                let version = response.version.unwrap_or_default();
+                let said = if self.dry_run {
+                    format!("{}: fine; nothing was stored\n", version.name)
+                } else {
+                    format!("{}: version {} is in force\n", version.name, version.version)
+                };
+                let value = || {
+                    json!({
+                        "version": wire::version(&version),
+                        "dry_run": self.dry_run,
+                        "warnings": wire::problems(&response.warnings),
+                    })
+                };
+                policy::print(self.asking.json, value, &said);
+                Ok(Exit::Done)
+            }
+            Err(refusal) => Ok(policy::refused(&refusal)),
+        }
+    }
+}
+
+/// Print the text of a pipeline.
+#[derive(Debug, Args)]
+#[command(disable_version_flag = true)]
+struct Get {
+    /// Name.
+    name: String,
+    /// Version; the one that serves if absent.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    version: u64,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Get {
+    async fn run(self) -> anyhow::Result<Exit> {
+        let mut client = self.asking.client().await?;
+        match get(&mut client, self.name, self.version).await {
+            Ok(status) => {
+                policy::print(self.asking.json, || wire::status(&status), &status.text);
+                Ok(Exit::Done)
+            }
+            Err(refusal) => Ok(policy::refused(&refusal)),
+        }
+    }
+}
+
+async fn get(
+    client: &mut PolicyClient,
+    name: String,
+    version: u64,
+) -> Result<pb::DocumentStatus, Box<Refusal>> {
+    let request = client::bounded(pb::GetPipelineRequest { name, version });
+    let response = client::call(client.get_pipeline(request)).await?;
+    Ok(response.status.unwrap_or_default())
+}
+
+/// List pipelines with the versions that serve.
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<Exit> {
+        let mut client = self.asking.client().await?;
+        let (mut found, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = pb::ListPipelinesRequest { page_size: 1_000, page_token };
+            match client::call(client.list_pipelines(client::bounded(request))).await {
+                Ok(page) => {
+                    found.extend(page.pipelines);
+                    page_token = page.next_page_token;
+                }
+                Err(refusal) => return Ok(policy::refused(&refusal)),
+            }
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        let rows = found.iter().map(|version| {
+            vec![
+                version.name.clone(),
+                version.version.to_string(),
+                words::owner(version.owner()).to_owned(),
+                words::time(version.create_time),
+                words::short_hash(&version.content_hash),
+            ]
+        });
+        let table = words::table(&["pipeline", "version", "owner", "stored", "hash"], rows);
+        let value = || found.iter().map(wire::version).collect::<Value>();
+        policy::print(self.asking.json, value, &table);
+        Ok(Exit::Done)
+    }
+}
+
+/// List the versions of a pipeline, newest first.
+#[derive(Debug, Args)]
+struct Versions {
+    /// Name.
+    name: String,
+    /// Most to list.
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    most: i32,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Versions {
+    async fn run(self) -> anyhow::Result<Exit> {
+        let mut client = self.asking.client().await?;
+        let active = match get(&mut client, self.name.clone(), 0).await {
+            Ok(status) => status.active.map_or(0, |active| active.version),
+            Err(refusal) => return Ok(policy::refused(&refusal)),
+        };
+        let request = pb::ListPipelineVersionsRequest {
+            name: self.name,
+            page_size: self.most,
+            page_token: String::new(),
+        };
+        match client::call(client.list_pipeline_versions(client::bounded(request))).await {
+            Ok(response) => {
+                let value = || {
+                    let versions: Vec<Value> =
+                        response.versions.iter().map(wire::version).collect();
+                    json!({"active": active, "versions": versions})
+                };
+                let table = words::versions(&response.versions, active);
+                policy::print(self.asking.json, value, &table);
+                Ok(Exit::Done)
+            }
+            Err(refusal) => Ok(policy::refused(&refusal)),
+        }
+    }
+}
+
+/// Put the content of an old version in force again, as a new version.
+#[derive(Debug, Args)]
+struct Rollback {
+    /// Name of the pipeline.
+    name: String,
+    /// The version whose content is to serve again.
+    #[arg(long, value_name = "VERSION")]
+    to: u64,
+    /// The version that serves now: refused if another does.
+    #[arg(long, value_name = "VERSION")]
+    expect: Option<u64>,
+    /// Why, for the record.
+    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    comment: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Rollback {
+    async fn run(self) -> anyhow::Result<Exit> {
+        let request = pb::RollbackPipelineRequest {
+            name: self.name,
+            version: self.to,
+            expected_version: self.expect,
+            comment: self.comment,
+        };
+        let mut client = self.asking.client().await?;
+        match client::call(client.rollback_pipeline(client::bounded(request))).await {
+            Ok(response) => {
+                let version = response.version.unwrap_or_default();
+                let said = format!(
+                    "{}: version {} is in force, with the content of version {}\n",
+                    version.name, version.version, version.rollback_of
+                );
+                policy::print(self.asking.json, || wire::version(&version), &said);
+                Ok(Exit::Done)
+            }
+            Err(refusal) => Ok(policy::refused(&refusal)),
+        }
+    }
+}

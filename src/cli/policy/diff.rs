@@ -1,0 +1,51 @@
+//! `mainstay policy diff`
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Asking, json as wire, refused, source, validate, words};
+use crate::api::{client, pb};
+use crate::cli::Exit;
+
+/// Tell in words of the domain how two policies differ. Exit code 1 if they do.
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    /// Before: NAME, NAME@VERSION or a file.
+    before: String,
+    /// After: NAME, NAME@VERSION or a file.
+    after: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Diff {
+    pub(super) async fn run(self) -> anyhow::Result<Exit> {
+        let sides = source::policy(&self.before)
+            .and_then(|before| Ok((before, source::policy(&self.after)?)));
+        let (before, after) = match sides {
+            Ok(sides) => sides,
+            Err(error) => return validate::wrong(&error),
+        };
+        let request = pb::DiffPoliciesRequest { before: Some(before), after: Some(after) };
+        let mut client = self.asking.client().await?;
+        match client::call(client.diff_policies(client::bounded(request))).await {
+            Ok(response) => {
+                let same = response.changes.is_empty() && response.settings.is_empty();
+                let value = || {
+                    json!({
+                        "changes": wire::changes(&response.changes),
+                        "settings": response.settings,
+                    })
+                };
+                let text = if same {
+                    "no difference\n".to_owned()
+                } else {
+                    words::changes(&response.changes, &response.settings)
+                };
+                super::print(self.asking.json, value, &text);
+                Ok(if same { Exit::Done } else { Exit::Failed })
+            }
+            Err(refusal) => Ok(refused(&refusal)),
+        }
+    }
+}
