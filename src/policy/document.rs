@@ -9,8 +9,8 @@ mod sections;
 use std::collections::BTreeMap;
 
 pub use sections::{
-    AfterContentName, AlertsSection, BreakerSection, BudgetSection, CacheSection, HedgeSection, ObservabilitySection,
-    RedactionSection, StreamingSection, ValidationSection,
+    AfterContentName, AlertsSection, BreakerSection, BudgetSection, CacheSection, HedgeSection,
+    ObservabilitySection, RedactionSection, StreamingSection, ValidationSection,
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

@@ -40,8 +40,8 @@ pub use ladder::{Action, AfterCut, Ladder, RuleName, Rung};
 pub use outage::{Outage, outage};
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
-    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
-    WhenAllRefuse,
+    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction,
+    Validation, WhenAllRefuse,
 };
 
 use crate::failure::Failure;

@@ -201,9 +201,7 @@ impl Endpoint {
                 Err(fault) => Outcome::Fault(fault),
             }
         };
-        timeout_at(deadline, answer)
-            .await
-            .unwrap_or(Outcome::Fault(TransportFault::RequestTimeout))
+        timeout_at(deadline, answer).await.unwrap_or(Outcome::Fault(TransportFault::RequestTimeout))
     }
 
     /// Makes one call and returns with the head of the answer; the body is pulled from it. Dropping
@@ -213,9 +211,7 @@ impl Endpoint {
     /// When no head came by the deadline.
     pub async fn open(&self, call: Call) -> Result<Incoming, TransportFault> {
         let deadline = call.deadline;
-        timeout_at(deadline, self.send(call))
-            .await
-            .unwrap_or(Err(TransportFault::RequestTimeout))
+        timeout_at(deadline, self.send(call)).await.unwrap_or(Err(TransportFault::RequestTimeout))
     }
 
     async fn send(&self, call: Call) -> Result<Incoming, TransportFault> {

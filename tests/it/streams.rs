@@ -374,7 +374,7 @@ async fn a_reader_that_takes_nothing_holds_the_provider_back_and_is_given_up() {
     let mut reader = narrow(&rig).await;
     let call = request(say(&["raw"], "Hello"), "", Duration::from_secs(60));
     let events = reader.stream_step(call).await.unwrap().into_inner();
-    let in_flight = || rig.service.engine().targets().get("raw").unwrap().gate.in_flight();
+    let in_flight = || rig.service.engine().targets().get("raw").unwrap().gate.view().in_flight;
     eventually("the call is made", || provider.sent.load(Ordering::Relaxed) > 0).await;
     eventually("the stalled reader is given up", || in_flight() == 0).await;
     let taken = provider.sent.load(Ordering::Relaxed);

@@ -7,12 +7,12 @@ use std::time::Duration;
 use regex::RegexBuilder;
 
 use super::super::document::{
-    AfterContentName, BackoffSection, BudgetSection, ExecutionSection, GrowthName, JitterName, PolicyBody,
-    WhenAllRefuseName,
+    AfterContentName, BackoffSection, BudgetSection, ExecutionSection, GrowthName, JitterName,
+    PolicyBody, WhenAllRefuseName,
 };
 use super::super::settings::{
-    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
-    WhenAllRefuse,
+    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction,
+    Validation, WhenAllRefuse,
 };
 use super::Known;
 use super::report::{Report, suggestion};

@@ -187,9 +187,9 @@ async fn a_reloaded_secret_enables_its_target_again() {
     let refused = rig.step(say(&["main"], "hello")).await.unwrap_err();
     assert_eq!(refused.verdict(), "FailedPrecondition PIPELINE_LOGIC/authentication");
     let target = || rig.service.engine().targets().get("main").unwrap().clone();
-    assert!(target().gate.disabled().is_some());
+    assert!(target().gate.view().disabled.is_some());
     std::fs::write(&file, "right\n").unwrap();
-    let enabled = || target().gate.disabled().is_none();
+    let enabled = || target().gate.view().disabled.is_none();
     crate::support::eventually("the target is enabled", enabled).await;
     assert!(rig.step(say(&["main"], "hello")).await.is_ok());
     // A file that holds nothing is told and changes nothing.

@@ -16,6 +16,7 @@ use mainstay::app::{Broken, Options, Service};
 use mainstay::simulate::{Script, Simulator};
 use mainstay::tasks::Tasks;
 use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 /// Answers anything and misbehaves only on request: a target's model `m!FAULT` is that fault.
