@@ -46,7 +46,7 @@ pub(super) async fn run(args: CacheArgs) -> anyhow::Result<Exit> {
         }
         Err(status) => {
             eprint!("{}", show::refusal(&client::refusal(&status)));
-            Ok(Exit::RunFailed)
+            Ok(Exit::Failed)
         }
     }
 }

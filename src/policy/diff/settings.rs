@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::super::Policy;
 use super::super::settings::{
-    Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction, Validation,
-    WhenAllRefuse,
+    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction,
+    Validation, WhenAllRefuse,
 };
 use crate::document::DurationText;
 use crate::failure::FailureDomain;
@@ -49,6 +49,7 @@ fn all(policy: &Policy) -> Settings {
         output_breaker,
         retry_budget,
         reprompt_budget,
+        after_content,
         hedge,
     } = policy;
     let mut to = Settings::new();
@@ -58,9 +59,16 @@ fn all(policy: &Policy) -> Settings {
     add_breaker("output_breaker", output_breaker, &mut to);
     add_budget("retry_budget", retry_budget, &mut to);
     add_budget("reprompt_budget", reprompt_budget, &mut to);
-    let CachePolicy { enabled, max_age } = cache;
+    let CachePolicy { enabled, max_age, fresh_for, coalesce } = cache;
     add(&mut to, "cache.enabled", enabled);
     add(&mut to, "cache.max_age", time(*max_age));
+    add(&mut to, "cache.fresh_for", perhaps(*fresh_for, time));
+    add(&mut to, "cache.coalesce", coalesce);
+    let after_content = match after_content {
+        AfterContent::Restart => "restart",
+        AfterContent::Fail => "fail",
+    };
+    add(&mut to, "streaming.after_content", after_content);
     let HedgeSettings { enabled, after, targets } = hedge;
     add(&mut to, "hedge.enabled", enabled);
     add(&mut to, "hedge.after", time(*after));
