@@ -431,10 +431,8 @@ default_targets: [mian]
             read(text, variables).unwrap().targets["a"].base_url.clone().unwrap()
         };
         assert_eq!(base(&[]), "https://api.openai.com/v1");
-        assert_eq!(
-            base(&[("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1/")]),
-            "http://127.0.0.1:8080/v1"
-        );
+        let local = base(&[("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1/")]);
+        assert_eq!(local, "http://127.0.0.1:8080/v1");
         let without = text.replace(":-https://api.openai.com/v1", "");
         assert!(read(&without, &[]).unwrap_err().contains("OPENAI_BASE_URL is not set"));
     }

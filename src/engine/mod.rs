@@ -14,6 +14,7 @@ pub mod cache;
 pub mod checks;
 mod coalesce;
 pub mod events;
+mod export;
 pub mod gates;
 pub mod groups;
 pub mod ids;
@@ -56,7 +57,6 @@ use targets::Targets;
 use crate::journal::{PolicyRef, RunRecord, RunState, StepReport};
 use crate::store::memory::{Accepted, Conflict, RunHandle, Runs, cancel_if_running};
 use crate::tasks::Tasks;
-use crate::telemetry::spans::{self, CallFacts, RunFacts};
 use crate::telemetry::trace::Tracer;
 
 /// What the engine is made of.
@@ -444,45 +444,11 @@ impl Engine {
             Work::Pipeline(version) => Box::pin(run::pipeline(&inputs, version, finished)).await,
         }
     }
-
-    /// Spans of a run that ended: all of them when the trace is recorded, or when the run did not
-    /// end as it should.
-    fn export(&self, request: &RunRequest, run: &RunContext, record: &RunRecord, began: Instant) {
-        let tracer = self.tracer();
-        let wanted = run.trace.sampled || record.state != RunState::Succeeded;
-        if !tracer.enabled() || !wanted {
-            return;
-        }
-        let facts = RunFacts {
-            run_id: &record.run_id,
-            pipeline: &record.pipeline,
-            pipeline_version: record.pipeline_version,
-            policy: &record.policy,
-        };
-        let target = |name: &str| self.targets().get(name).map(|t| t.facts()).unwrap_or_default();
-        for step in &record.steps {
-            spans::export_step(tracer, &run.trace, run.trace.span_id, &facts, step, &target);
-        }
-        let call = CallFacts {
-            method: request.call.method,
-            name: request.call.name,
-            status: (request.call.status)(record),
-            state: record.state,
-            failure: record.failure.as_ref().map(|(_, failure)| failure),
-            action: record.failed_step().and_then(|s| s.last_action).map(|action| action.name()),
-            started: record.created,
-            duration: began.elapsed(),
-        };
-        spans::export_call(tracer, &run.trace, &facts, &call);
-    }
 }
 
 /// The caller's id for the run, or a new one.
 fn run_id(request: &RunRequest) -> Arc<str> {
-    match &request.run_id {
-        Some(id) => id.as_str().into(),
-        None => ids::new_run_id(),
-    }
+    request.run_id.as_deref().map_or_else(ids::new_run_id, Into::into)
 }
 
 /// When an answer to a call has to leave.

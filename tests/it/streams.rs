@@ -153,6 +153,8 @@ async fn structured_outputs_and_tool_calls_are_judged_at_the_end() {
 
 #[tokio::test]
 async fn what_fails_before_the_first_content_is_recovered_unseen() {
+    // Without waits: what is looked at is the way to the next target.
+    let policy = "policy: {routing: {infrastructure: {ladder: [fallback_to_target]}, output_semantic: {ladder: [fallback_to_target]}}}";
     for (fault, cause) in [
         ("rate_limit(retry_after=50)", "rate_limited"),
         ("error_event(kind=overloaded)", "overloaded"),
@@ -166,7 +168,8 @@ async fn what_fails_before_the_first_content_is_recovered_unseen() {
         ("hang(at=after_headers)", "stream_idle_timeout"),
     ] {
         let more = ", timeouts: {first_byte: 200ms, first_token: 200ms}";
-        let rig = every_dialect(fault, more).start().await;
+        let rig = every_dialect(fault, more).policy("quick", policy);
+        let rig = rig.config("default_policy: quick").start().await;
         for (dialect, _) in DIALECTS {
             let told = stream(&rig, say(&[dialect, "good"], WORDS)).await;
             let story = told.story();

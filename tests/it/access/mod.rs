@@ -244,7 +244,7 @@ async fn changes_are_written_down_with_their_actor() {
     let entry = &second.entries[0];
     assert_eq!((entry.actor.as_str(), entry.document.as_str()), ("operator", "target/good"));
     assert_eq!(entry.comment, "on fire\\u{d}\\u{a}\\u{1b}[2J");
-    assert_eq!((entry.number, second.next_page_token.as_str()), (1, ""));
+    assert_eq!(entry.number + 1, first.entries[0].number);
     let other = pb::ListAuditEntriesRequest { actor: "ada".to_owned(), ..Default::default() };
     assert!(operator.list_audit_entries(other).await.unwrap().into_inner().entries.is_empty());
     let bad = pb::ListAuditEntriesRequest { page_token: "x".to_owned(), ..Default::default() };
@@ -252,6 +252,8 @@ async fn changes_are_written_down_with_their_actor() {
     let written = std::fs::read_to_string(rig.path("audit.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> =
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // What the server read at its start was written down too.
+    let lines: Vec<_> = lines.iter().filter(|line| line["actor"] == "operator").collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(
         (&lines[0]["actor"], &lines[0]["action"]),
