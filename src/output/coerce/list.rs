@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::view::item_schema;
-use super::{ChangeKind, Coercer, Fix, Out, number};
+use super::{ChangeKind, Coercer, Fix, Out, number, taken};
 use crate::output::decode;
 
 impl<'s> Coercer<'s> {
@@ -30,8 +30,9 @@ impl<'s> Coercer<'s> {
                     }
                 }
                 Out::Fixed(fix) => {
-                    fixed.get_or_insert_with(|| items[..index].to_vec()).push(fix.value.clone());
-                    changes.extend(fix.changes.iter().cloned());
+                    let fix = taken(fix);
+                    fixed.get_or_insert_with(|| items[..index].to_vec()).push(fix.value);
+                    changes.extend(fix.changes);
                 }
                 Out::No => return self.unnested(members, items, depth),
             }

@@ -10,17 +10,18 @@
 
 mod enums;
 mod list;
+mod memo;
 mod number;
 mod object;
 mod scalar;
 mod view;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde_json::Value;
 
 use super::change::{Change, ChangeKind, Place};
+use memo::Memo;
 use view::View;
 
 pub(super) use view::{default_at, endless_reference, is_explosive, wants};
@@ -50,14 +51,20 @@ pub(super) fn coerce(document: &Value, value: &Value, frozen: Option<usize>) -> 
         view: View::new(document),
         path: String::new(),
         steps_left: steps_for(value),
-        known: HashMap::new(),
+        known: Memo::default(),
+        unions: 0,
         made: 0,
         frozen,
     };
     match coercer.fix(document, value, 0) {
         Out::Keep | Out::No => None,
-        Out::Fixed(fix) => Some(Rc::try_unwrap(fix).unwrap_or_else(|shared| (*shared).clone())),
+        Out::Fixed(fix) => Some(taken(fix)),
     }
+}
+
+/// The fix itself; copied only where it is remembered too.
+fn taken(fix: Rc<Fix>) -> Fix {
+    Rc::try_unwrap(fix).unwrap_or_else(|shared| (*shared).clone())
 }
 
 /// Whether the value may satisfy the schema, as far as coercion understands it: a no is certain.
@@ -66,7 +73,8 @@ pub(super) fn may_hold(document: &Value, value: &Value) -> bool {
         view: View::new(document),
         path: String::new(),
         steps_left: steps_for(value),
-        known: HashMap::new(),
+        known: Memo::default(),
+        unions: 0,
         made: 0,
         frozen: None,
     };
@@ -98,7 +106,9 @@ struct Coercer<'s> {
     path: String,
     steps_left: usize,
     /// What a schema (by address) makes of a part of the original value (by address).
-    known: HashMap<(usize, usize), Out>,
+    known: Memo<Out>,
+    /// How many unions we are inside of: only there the same part is asked for again and again.
+    unions: usize,
     /// How many values made on the way we are inside of: their addresses do not last.
     made: usize,
     frozen: Option<usize>,
@@ -160,7 +170,12 @@ impl<'s> Coercer<'s> {
             self.fix_parts(members, value, depth)
         };
         if self.made == 0 {
-            self.known.insert(key, out.clone());
+            // What is remembered has to be copied by whoever uses it, level by level.
+            if matches!(out, Out::Fixed(_)) && self.unions == 0 {
+                self.known.remove(&key);
+            } else {
+                self.known.insert(key, out.clone());
+            }
         }
         out
     }
@@ -208,8 +223,9 @@ impl<'s> Coercer<'s> {
                     Out::No => Out::No,
                     Out::Keep => Out::Fixed(fix),
                     Out::Fixed(more) => {
-                        let changes = fix.changes.iter().chain(&more.changes).cloned().collect();
-                        Out::Fixed(Rc::new(Fix { value: more.value.clone(), changes }))
+                        let Fix { value, changes: later } = taken(more);
+                        let changes = fix.changes.iter().cloned().chain(later).collect();
+                        Out::Fixed(Rc::new(Fix { value, changes }))
                     }
                 }
             }
@@ -267,7 +283,9 @@ impl<'s> Coercer<'s> {
     fn fix_union(&mut self, branches: &'s [Value], value: &Value, depth: usize) -> Out {
         let mut outs = Vec::new();
         for branch in branches {
+            self.unions += 1;
             let out = self.fix(branch, value, depth + 1);
+            self.unions -= 1;
             let holds = match &out {
                 Out::Keep => return Out::Keep,
                 Out::No => false,
@@ -334,8 +352,9 @@ impl<'s> Coercer<'s> {
             Out::No => Out::No,
             Out::Keep => Out::Fixed(Rc::new(Fix { value, changes: vec![first] })),
             Out::Fixed(fix) => {
-                let changes = std::iter::once(first).chain(fix.changes.iter().cloned()).collect();
-                Out::Fixed(Rc::new(Fix { value: fix.value.clone(), changes }))
+                let Fix { value, changes: later } = taken(fix);
+                let changes = std::iter::once(first).chain(later).collect();
+                Out::Fixed(Rc::new(Fix { value, changes }))
             }
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::enums::folded;
 use super::view::{member_schema, types};
-use super::{ChangeKind, Coercer, Fix, Out};
+use super::{ChangeKind, Coercer, Fix, Out, taken};
 use crate::output::change::{Change, Place};
 
 /// The members in another form, where something had to change, and what it was.
@@ -78,8 +78,9 @@ impl<'s> Coercer<'s> {
             }
             match (&mut fixed, out) {
                 (Some(fixed), Out::Fixed(fix)) => {
-                    changes.extend(fix.changes.iter().cloned());
-                    fixed.insert(name.clone(), fix.value.clone());
+                    let fix = taken(fix);
+                    changes.extend(fix.changes);
+                    fixed.insert(name.clone(), fix.value);
                 }
                 (Some(fixed), _) => {
                     fixed.insert(name.clone(), member.clone());

@@ -3,22 +3,21 @@
 //! What is not understood here counts as holding. That is safe: it can only make coercion do
 //! less, and the library validates every result in full.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value};
 
 use super::Coercer;
+use super::memo::Memo;
 
 /// A schema document and its references.
 #[derive(Debug)]
 pub(super) struct View<'s> {
     root: &'s Value,
-    held: HashMap<(usize, usize), bool>,
+    held: Memo<bool>,
 }
 
 impl<'s> View<'s> {
     pub fn new(root: &'s Value) -> Self {
-        Self { root, held: HashMap::new() }
+        Self { root, held: Memo::default() }
     }
 
     /// What the schema refers to, inside the same document.
