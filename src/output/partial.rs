@@ -67,6 +67,10 @@ pub fn accept_partial(
 ) -> Result<Partial, PartialRefused> {
     let source =
         checked.value.as_ref().or(checked.best.as_ref()).ok_or(PartialRefused::NothingHolds)?;
+    let echoed = |value: &Value| contract.schema().is_some_and(|schema| schema.is_echoed_by(value));
+    if echoed(source) {
+        return Err(PartialRefused::NothingHolds);
+    }
     let mut salvage =
         Salvage { value: source.clone(), warnings: Vec::new(), filled: Vec::new(), terms };
     let complete = match contract.schema() {
@@ -256,6 +260,16 @@ mod tests {
         for path in ["/age", "/tags/1", "/odd", "/level"] {
             assert!(paths.contains(&path), "{path} in {paths:?}");
         }
+    }
+
+    #[test]
+    fn an_echo_of_the_schema_is_no_part() {
+        let text = r#"{"type":"object","properties":{"a":{"type":"integer"}}}"#;
+        let schema = Arc::new(serde_json::from_str(text).unwrap());
+        let contract = Contract::json_schema(schema, ContractOptions::default()).unwrap();
+        let refused =
+            accept_partial(&check(text, false, &contract), &contract, &PartialTerms::default());
+        assert_eq!(refused, Err(PartialRefused::NothingHolds));
     }
 
     #[test]
