@@ -191,7 +191,7 @@ pub struct TargetConfig {
     pub http: RawHttp,
     /// Largest response.
     pub response_bytes_max: usize,
-    /// Whether a private address may be connected to; see [`is_public`].
+    /// Whether a private address may be connected to.
     pub private: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The control plane: policies and pipelines as versioned documents.
 //!
-//! Read [`library`] first: everybody who wants something asks there. One [`writer`] makes every
+//! Read [`library`] first: everybody who wants something asks there. One `writer` makes every
 //! change, one after the other: judged by the rules of the [`book`], compiled ([`check`]), stored,
 //! and only then put in force. Files are read by `files`, watched by `watch`.
 
