@@ -152,11 +152,17 @@ impl Book {
 
     /// What is written down.
     pub fn snapshot(&self) -> Calls {
+        self.newest(RECENT_MAX)
+    }
+
+    /// The counts, and of the latest calls so many at most.
+    pub fn newest(&self, most: usize) -> Calls {
         let pages = self.pages();
+        let left_out = pages.recent.len().saturating_sub(most);
         Calls {
             total: pages.total,
             models: pages.models.clone(),
-            recent: pages.recent.iter().cloned().collect(),
+            recent: pages.recent.iter().skip(left_out).cloned().collect(),
         }
     }
 

@@ -43,6 +43,22 @@ pub struct Score {
     pub keep_alive: bool,
 }
 
+impl Score {
+    /// The time that its waits take together.
+    pub fn waits(&self) -> Duration {
+        let wait = |step: &Move| match step {
+            Move::Wait(time) => *time,
+            Move::Send(_)
+            | Move::Repeat(..)
+            | Move::Drip { .. }
+            | Move::WaitForPeer
+            | Move::Reset
+            | Move::Close => Duration::ZERO,
+        };
+        self.moves.iter().map(wait).sum()
+    }
+}
+
 /// How slow the answer is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tempo {

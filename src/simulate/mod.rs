@@ -11,6 +11,10 @@
 //! socket). All but the first and the last are plain functions: the same script and the same
 //! order of calls give the same bytes, up to dates.
 //!
+//! While it runs, `GET /_sim/calls` tells what it was asked (`?recent=0`: the counts alone),
+//! `POST /_sim/reset` forgets it, and `POST /_sim/script` gives it another script from the next
+//! request on: this is how an outage begins and ends at a moment of one's choice.
+//!
 //! It is not built on an HTTP library because it must do what those prevent: reset, cut, stall and
 //! send broken frames.
 
@@ -23,6 +27,7 @@ pub mod fault_document;
 pub mod faults;
 pub mod hints;
 mod http;
+mod lines;
 pub mod matcher;
 mod output_faults;
 pub mod overrides;
@@ -41,7 +46,7 @@ mod wire_openai;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -49,7 +54,7 @@ use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use calls::{Call, Calls, Ended};
@@ -57,7 +62,9 @@ pub use script::{Script, ScriptError};
 
 use crate::tasks::Tasks;
 use calls::Book;
-use http::NoRequest;
+use http::{NoRequest, Request};
+use lines::Lines;
+use respond::Response;
 
 /// How long [`Simulator::stop`] lets answers finish before it cuts them.
 const GRACE: Duration = Duration::from_secs(2);
@@ -76,13 +83,34 @@ pub struct Simulator {
 
 #[derive(Debug)]
 struct Shared {
-    script: Script,
+    /// Held for a moment only; never across an await.
+    stage: RwLock<Arc<Stage>>,
     book: Book,
     /// No more requests.
     closing: CancellationToken,
     /// Every connection is reset.
     killed: CancellationToken,
     alive: watch::Sender<usize>,
+}
+
+/// The script that is played, and who waits for a model that takes a few calls at a time.
+#[derive(Debug)]
+struct Stage {
+    script: Script,
+    lines: Lines,
+}
+
+impl Shared {
+    fn stage(&self) -> Arc<Stage> {
+        self.stage.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Plays another script from the next request on. Answers under way end as they were begun.
+    fn play(&self, script: Script) {
+        let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
+        let lines = stage.lines.of_next(&script);
+        *stage = Arc::new(Stage { script, lines });
+    }
 }
 
 /// Counts a task for as long as it lives, also when its future is dropped.
@@ -114,15 +142,17 @@ impl Simulator {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let (sender, alive) = watch::channel(0);
+        let limits = (script.connections_max, script.connection_time_max);
+        let stage = Arc::new(Stage { lines: Lines::default().of_next(&script), script });
         let shared = Arc::new(Shared {
-            script,
+            stage: RwLock::new(stage),
             book: Book::default(),
             closing: CancellationToken::new(),
             killed: CancellationToken::new(),
             alive: sender,
         });
         let guard = Alive::new(&shared);
-        tasks.spawn_until_stopped(accept(listener, guard, tasks.clone()));
+        tasks.spawn_until_stopped(accept(listener, guard, tasks.clone(), limits));
         Ok(Self { addr, shared, alive })
     }
 
@@ -144,6 +174,12 @@ impl Simulator {
     /// Forgets what it was asked; the script begins anew.
     pub fn reset(&self) {
         self.shared.book.reset();
+    }
+
+    /// Plays another script from the next request on. Calls go on being counted, and limits stay
+    /// those of the first script.
+    pub fn play(&self, script: Script) {
+        self.shared.play(script);
     }
 
     /// Stops: no new connections, answers under way get two seconds. Returns when all of its tasks
@@ -175,9 +211,15 @@ impl Drop for Simulator {
     }
 }
 
-async fn accept(listener: TcpListener, guard: Alive, tasks: Tasks) {
+/// Takes connections in: how many at once, and how long one may last, is in `limits`.
+async fn accept(
+    listener: TcpListener,
+    guard: Alive,
+    tasks: Tasks,
+    (connections_max, time_max): (usize, Duration),
+) {
     let shared = guard.0.clone();
-    let permits = Arc::new(Semaphore::new(shared.script.connections_max));
+    let permits = Arc::new(Semaphore::new(connections_max));
     loop {
         let next = async {
             let permit = permits.clone().acquire_owned().await;
@@ -191,7 +233,7 @@ async fn accept(listener: TcpListener, guard: Alive, tasks: Tasks) {
             Ok((stream, _)) => {
                 let guard = Alive::new(&shared);
                 tasks.spawn_until_stopped(async move {
-                    connection(stream, &guard.0).await;
+                    connection(stream, &guard.0, time_max).await;
                     drop((permit, guard));
                 });
             }
@@ -203,13 +245,12 @@ async fn accept(listener: TcpListener, guard: Alive, tasks: Tasks) {
     }
 }
 
-async fn connection(mut stream: TcpStream, shared: &Shared) {
+async fn connection(mut stream: TcpStream, shared: &Shared, time_max: Duration) {
     // Without it small events would wait for each other; a failure costs only that.
     let _ = stream.set_nodelay(true);
-    let limit = shared.script.connection_time_max;
     tokio::select! {
         () = shared.killed.cancelled() => (),
-        ended = timeout(limit, serve(&mut stream, shared)) => {
+        ended = timeout(time_max, serve(&mut stream, shared)) => {
             if ended.is_ok() {
                 return;
             }
@@ -232,9 +273,9 @@ async fn serve(stream: &mut TcpStream, shared: &Shared) {
             Err(NoRequest::Gone) => return,
             Err(NoRequest::Refused(status)) => return refuse(stream, status).await,
         };
-        let response = respond::respond(&shared.script, &shared.book, &request, Timestamp::now());
+        let response = answer(shared, &request);
         let open = OpenCall { book: &shared.book, entry: response.entry };
-        let ended = player::play(stream, &response.score).await;
+        let ended = in_line(stream, &response).await;
         open.end(ended);
         let again = ended == Ended::Sent && response.score.keep_alive && request.keep_alive;
         if !again {
@@ -242,6 +283,36 @@ async fn serve(stream: &mut TcpStream, shared: &Shared) {
             return;
         }
     }
+}
+
+fn answer(shared: &Shared, request: &Request) -> Response {
+    if (request.method.as_str(), request.path.as_str()) != ("POST", "/_sim/script") {
+        let stage = shared.stage();
+        let (script, lines) = (&stage.script, &stage.lines);
+        return respond::respond(script, lines, &shared.book, request, Timestamp::now());
+    }
+    let text = String::from_utf8_lossy(&request.body);
+    match Script::parse(&text, "script") {
+        Ok(script) => {
+            shared.play(script);
+            respond::own(pages::text(200, "playing\n"))
+        }
+        Err(error) => respond::own(pages::text(400, &format!("{error}\n"))),
+    }
+}
+
+/// Plays an answer when its turn has come. As at a real provider, an answer that nobody waits for
+/// any more takes its time all the same: this is what makes overload last.
+async fn in_line(stream: &mut TcpStream, response: &Response) -> Ended {
+    let Some(line) = &response.line else { return player::play(stream, &response.score).await };
+    // Fails only for a line that is closed, and none ever is.
+    let _turn = line.acquire().await;
+    let until = Instant::now() + response.score.waits();
+    let ended = player::play(stream, &response.score).await;
+    if ended == Ended::PeerLeft {
+        sleep_until(until).await;
+    }
+    ended
 }
 
 /// A call whose future may be dropped: then it was stopped.

@@ -12,6 +12,7 @@ use super::faults::{
     Fault, FaultRule, Hit, Instead, Pace, StreamFault, Trouble, TroubleKind, hits,
 };
 use super::http::Request;
+use super::lines::{Line, Lines};
 use super::matcher::CREDENTIAL_HEADERS;
 use super::script::{Model, Script};
 use super::wire::{self, Body, Frame, FrameKind, Meta, Reply};
@@ -24,17 +25,30 @@ pub struct Response {
     pub score: Score,
     /// The call in the book; not for the simulator's own pages.
     pub entry: Option<Entry>,
+    /// Where the call waits for its turn, at a model that answers a few at a time.
+    pub line: Option<Line>,
+}
+
+/// A page of the simulator's own.
+pub fn own(reply: Reply) -> Response {
+    let score = compose(reply, Tempo::default(), &Mishaps::default());
+    Response { score, entry: None, line: None }
 }
 
 /// Answers a request.
-pub fn respond(script: &Script, book: &Book, request: &Request, now: Timestamp) -> Response {
-    let own = |reply| Response {
-        score: compose(reply, Tempo::default(), &Mishaps::default()),
-        entry: None,
-    };
+pub fn respond(
+    script: &Script,
+    lines: &Lines,
+    book: &Book,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/healthz") => own(pages::text(200, "ok\n")),
-        ("GET", "/_sim/calls") => own(pages::json(200, &book.snapshot())),
+        ("GET", "/_sim/calls") => {
+            let asked = request.query_value("recent").and_then(|text| text.parse().ok());
+            own(pages::json(200, &book.newest(asked.unwrap_or(usize::MAX))))
+        }
         ("POST", "/_sim/reset") => {
             book.reset();
             own(pages::text(200, "reset\n"))
@@ -43,7 +57,10 @@ pub fn respond(script: &Script, book: &Book, request: &Request, now: Timestamp) 
             own(pages::json(200, &pages::models(script, now)))
         }
         ("POST", _) => match read(request) {
-            Some(Ok(ask)) => call(script, book, request, ask, now),
+            Some(Ok(ask)) => {
+                let line = lines.of(script, &ask.model);
+                Response { line, ..call(script, book, request, ask, now) }
+            }
             Some(Err(ask)) => {
                 let meta = Meta { luck: Luck::seeded(script.seed), now, input_tokens: 0 };
                 let mut trouble = Trouble::plain(TroubleKind::BadRequest);
@@ -157,7 +174,8 @@ fn call(script: &Script, book: &Book, request: &Request, ask: Ask, now: Timestam
         ended: Ended::Running,
     };
     let entry = book.begin(record, &plan.faults);
-    Response { score: compose(plan.reply, plan.tempo, &plan.mishaps), entry: Some(entry) }
+    let score = compose(plan.reply, plan.tempo, &plan.mishaps);
+    Response { score, entry: Some(entry), line: None }
 }
 
 /// Each override has sequences of its own, so that `NAME!fence(first=1)` counts its own calls.

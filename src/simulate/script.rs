@@ -16,6 +16,9 @@ use super::times::SpreadDocument;
 /// Largest script in bytes.
 const BYTES_MAX: usize = 1 << 20;
 
+/// Most calls that a model can be told to answer at a time.
+const AT_ONCE_MAX: usize = 65_536;
+
 /// The choreography of the shipped example.
 pub const REHEARSAL: &str = include_str!("../../config/simulate/rehearsal.yaml");
 
@@ -65,6 +68,8 @@ struct ModelDocument {
     #[serde(default)]
     max_output_tokens: Option<u64>,
     #[serde(default)]
+    at_once: Option<usize>,
+    #[serde(default)]
     latency: Option<LatencyDocument>,
     #[serde(default)]
     answers: Vec<Spanned<AnswerDocument>>,
@@ -107,6 +112,8 @@ pub struct Model {
     pub context_window: Option<u64>,
     /// Answers that are estimated longer are cut.
     pub output_tokens_max: Option<u64>,
+    /// Calls that are answered at a time; others stand in line.
+    pub at_once: Option<usize>,
     /// How long it always takes.
     pub latency: Latency,
     /// What it says; the first that matches counts.
@@ -209,6 +216,7 @@ impl Model {
         Ok(Self {
             context_window: document.context_window,
             output_tokens_max: document.max_output_tokens,
+            at_once: document.at_once.map(|places| places.clamp(1, AT_ONCE_MAX)),
             latency: Latency {
                 delay: spread(latency.delay),
                 first_token: spread(latency.first_token),

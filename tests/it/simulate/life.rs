@@ -108,6 +108,50 @@ async fn calls_are_counted_and_hold_no_secret() {
 }
 
 #[tokio::test]
+async fn another_script_is_played_from_the_next_request_on() {
+    let provider = provider_with("models: {m: {}}").await;
+    let ask = async || provider.ask(Api::OpenAi, &Question::of("m")).await.status;
+    let play = async |script: &'static str| {
+        let url = format!("{}/_sim/script", provider.simulator.url());
+        let answer = provider.client.post(url).body(script).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(ask().await, 200);
+    assert_eq!(play("models: {m: {faults: [{fault: overloaded}]}}").await.0, 200);
+    assert_eq!(ask().await, 503);
+    let (status, told) = play("models: {m: {faults: [{fault: tea}]}}").await;
+    assert_eq!(status, 400);
+    assert!(told.starts_with("script:1:") && told.contains("`tea`"), "{told}");
+    assert_eq!(ask().await, 503, "a wrong script changes nothing");
+    provider.simulator.play(Script::parse("models: {m: {}}", "x").unwrap());
+    assert_eq!(ask().await, 200);
+    let url = format!("{}/_sim/calls?recent=1", provider.simulator.url());
+    let text = provider.client.get(url).send().await.unwrap().text().await.unwrap();
+    let calls: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(calls["models"]["m"]["statuses"], json!({"200": 2, "503": 2}));
+    assert_eq!(calls["recent"].as_array().unwrap().len(), 1);
+    provider.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_with_one_place_answers_one_call_after_the_other() {
+    let provider = provider_with("models: {m: {at_once: 1}, '*': {}}").await;
+    let first = provider.socket(Api::OpenAi, &Question::of("m!hang")).await;
+    provider.until(|calls| calls.total == 1).await;
+    // The place is taken until the first has gone; other models are not held up.
+    assert_eq!(provider.ask(Api::OpenAi, &Question::of("n")).await.status, 200);
+    let question = Question::of("m");
+    let (second, ()) = tokio::join!(provider.ask(Api::OpenAi, &question), async {
+        provider.until(|calls| calls.total == 3).await;
+        let calls = provider.simulator.calls();
+        assert_eq!(calls.recent[2].ended, Ended::Running);
+        drop(first);
+    });
+    assert_eq!(second.status, 200);
+    provider.stop().await;
+}
+
+#[tokio::test]
 async fn models_are_listed() {
     let provider = provider_with("models: {a: {}, b: {}, '*': {}}").await;
     let url = format!("{}/v1/models", provider.simulator.url());
