@@ -84,6 +84,10 @@ pub struct Ask {
     pub tool_forced: Option<String>,
     /// Most tokens that the answer may have.
     pub output_tokens_max: Option<u64>,
+    /// Texts whose vectors are wanted, in place of an answer.
+    pub embed: Vec<String>,
+    /// Numbers that each vector should have.
+    pub dimensions: Option<usize>,
     /// Headers with lower-case names, without credentials.
     pub headers: BTreeMap<String, String>,
 }
@@ -110,6 +114,8 @@ impl Ask {
             tools: Vec::new(),
             tool_forced: None,
             output_tokens_max: None,
+            embed: Vec::new(),
+            dimensions: None,
             headers: BTreeMap::new(),
         }
     }

@@ -1,8 +1,8 @@
 //! A provider that misbehaves as told.
 //!
 //! An HTTP/1.1 server on a loopback port that speaks the wire shapes of OpenAI chat completions
-//! (Azure's too), Anthropic messages and Gemini generateContent, whole and streamed, and fails in
-//! the ways in which providers fail. It is for rehearsals, for tests and for a first run without
+//! (Azure's too), Anthropic messages and Gemini generateContent, whole and streamed, and OpenAI's
+//! embeddings, and fails in the ways in which providers fail. It is for rehearsals, for tests and for a first run without
 //! a key. What it says and what goes wrong stands in a [`Script`]; one request can ask for one
 //! fault by its model's name or a header ([`overrides`]).
 //!
@@ -23,6 +23,7 @@ pub mod ask;
 pub mod calls;
 pub mod chance;
 pub mod compose;
+mod embeddings;
 pub mod fault_document;
 pub mod faults;
 pub mod hints;

@@ -16,7 +16,9 @@ use super::lines::{Line, Lines};
 use super::matcher::CREDENTIAL_HEADERS;
 use super::script::{Model, Script};
 use super::wire::{self, Body, Frame, FrameKind, Meta, Reply};
-use super::{output_faults, overrides, pages, wire_anthropic, wire_gemini, wire_openai};
+use super::{
+    embeddings, output_faults, overrides, pages, wire_anthropic, wire_gemini, wire_openai,
+};
 
 /// What is done about a request.
 #[derive(Debug)]
@@ -85,6 +87,9 @@ fn read(request: &Request) -> Option<Result<Ask, Ask>> {
             Some(body) => Ok(wire_openai::read(body, deployment)),
             None => Err(Ask::new(Dialect::OpenAi, "")),
         }
+    } else if path.ends_with("/embeddings") {
+        let ask = body.as_ref().and_then(embeddings::read);
+        ask.ok_or_else(|| Ask::new(Dialect::OpenAi, ""))
     } else if path.ends_with("/messages") {
         body.as_ref().map(wire_anthropic::read).ok_or_else(|| Ask::new(Dialect::Anthropic, ""))
     } else {
@@ -232,6 +237,9 @@ fn planned(
         rules.push("context_window".to_owned());
         let kind = TroubleKind::ContextLength { tokens: meta.input_tokens, window };
         wire::trouble(ask, &Trouble::plain(kind), meta)
+    } else if !ask.embed.is_empty() {
+        rules.push("embeddings".to_owned());
+        wire::headed(ask, &embeddings::answer(ask, Luck::seeded(script.seed)), meta)
     } else {
         match answered(script, model, ask, found, &mut rules) {
             Ok(answer) => {

@@ -113,6 +113,14 @@ pub fn reply(ask: &Ask, answer: &Answer, meta: &Meta) -> Reply {
     Reply { status: 200, headers, body }
 }
 
+/// A whole body with the headers of the ask's dialect.
+pub fn headed(ask: &Ask, body: &Value, meta: &Meta) -> Reply {
+    let mut headers = vec![("date", date(meta.now))];
+    headers.extend(request_id(ask.dialect, meta));
+    headers.push(("content-type", "application/json".to_owned()));
+    Reply { status: 200, headers, body: whole(body) }
+}
+
 /// An error in the dialect of the ask.
 pub fn trouble(ask: &Ask, trouble: &Trouble, meta: &Meta) -> Reply {
     let (status, body) = trouble_body(ask, trouble, meta);
