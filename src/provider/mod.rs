@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod anthropic;
+pub mod embeddings;
 pub mod gemini;
 pub mod openai;
 

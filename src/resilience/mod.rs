@@ -10,6 +10,7 @@ pub mod budget;
 pub mod cooldown;
 pub mod fair_queue;
 pub mod latency;
+pub mod nearest;
 pub mod pace;
 pub mod pressure;
 pub mod rate_limit;

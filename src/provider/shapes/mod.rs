@@ -195,7 +195,7 @@ impl Shape {
 }
 
 /// The failure of a success whose body did not come whole.
-fn broken_off(end: BodyEnd, circumstances: Circumstances<'_>) -> Option<Failure> {
+pub(super) fn broken_off(end: BodyEnd, circumstances: Circumstances<'_>) -> Option<Failure> {
     match end {
         BodyEnd::Complete => None,
         BodyEnd::Cut | BodyEnd::Reset => {
