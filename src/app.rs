@@ -1,6 +1,7 @@
 //! The service as a whole: read, check, bind, serve, drain. In this order, so that a mistake in a
 //! file stops the start before any port is bound.
 
+mod cache;
 mod prepare;
 mod secrets;
 mod targets;
@@ -115,8 +116,11 @@ impl Service {
         // A group of its own: calls that drain still need the simulator.
         let simulator = rehearsal(options, &Tasks::new()).await?;
         let read = read(options, simulator.as_ref().map(Simulator::addr))?;
-        let Read { mut config, targets, documents: checker, authentication } = read;
+        let Read { mut config, targets, documents: checker, authentication, embeddings } = read;
         config.data.address = options.data_address.unwrap_or(config.data.address);
+        if options.forgetful {
+            config.cache.durable = None;
+        }
         config.control.address = options.control_address.unwrap_or(config.control.address);
         refuse_exposure(&config)?;
         let audit = audit_log(&config)?;
@@ -137,8 +141,9 @@ impl Service {
         for report in &warnings {
             tracing::warn!(document = %report.origin, "{}", report.problems);
         }
-        secrets::keep(&config, &targets, alerts.clone(), documents);
+        secrets::keep(&config, &targets, embeddings.as_ref(), alerts.clone(), documents);
         let runs = Tasks::new();
+        let cache = cache::cache(&config, embeddings, &alerts, documents).await;
         let engine = Engine::new(EngineSettings {
             targets,
             documents: library.active().clone(),
@@ -151,7 +156,7 @@ impl Service {
                 queue_timeout: config.limits.runs_queue_timeout,
             },
             runs_remembered: config.limits.runs_remembered,
-            cache_bytes: config.limits.cache_bytes,
+            cache,
             record: RecordLimits {
                 failures: config.limits.failures_recorded,
                 bytes: config.limits.failures_recorded_bytes,

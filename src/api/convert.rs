@@ -9,8 +9,8 @@ use crate::engine::events::{RunEvent, RunEventKind};
 use crate::exchange::Usage;
 use crate::failure::{Failure, FailureDomain};
 use crate::journal::{
-    AttemptRecord, DecisionRecord, DegradedBy, OutputBody, OutputChange, OutputVerdict, RunRecord,
-    RunState, Spend, StepOutput, StepReport,
+    AttemptRecord, CacheUse, DecisionRecord, DegradedBy, EmbeddingRecord, OutputBody, OutputChange,
+    OutputVerdict, RunRecord, RunState, Spend, StepOutput, StepReport,
 };
 use crate::output::Verdict;
 use crate::policy::Action;
@@ -264,6 +264,16 @@ pub(super) fn output(output: &StepOutput) -> pb::Output {
     }
 }
 
+fn embedding(record: &EmbeddingRecord) -> pb::Embedding {
+    pb::Embedding {
+        target: record.target.to_string(),
+        duration: duration(record.duration),
+        usage: spend(Spend { usage: record.usage, cost_usd: record.cost_usd }),
+        failure: record.failure.as_ref().map(failure),
+        nearest: record.nearest,
+    }
+}
+
 /// A step's report; without attempts if the caller does not want them.
 pub(super) fn step(report: &StepReport, with_attempts: bool) -> pb::StepResult {
     let attempts =
@@ -280,6 +290,18 @@ pub(super) fn step(report: &StepReport, with_attempts: bool) -> pb::StepResult {
         }
         .into(),
         cache_age: report.cache_age.and_then(duration),
+        cache: match report.cache {
+            None => pb::CacheUse::Unspecified,
+            Some(CacheUse::Exact) => pb::CacheUse::Exact,
+            Some(CacheUse::Shared) => pb::CacheUse::Shared,
+            Some(CacheUse::Semantic { .. }) => pb::CacheUse::Semantic,
+        }
+        .into(),
+        cache_similarity: match report.cache {
+            Some(CacheUse::Semantic { similarity }) => Some(similarity),
+            Some(CacheUse::Exact | CacheUse::Shared) | None => None,
+        },
+        embedding: report.embedding.as_deref().map(embedding),
         attempts,
         usage: spend(report.spend()),
         wasted: spend(report.wasted()),

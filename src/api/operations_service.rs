@@ -1,6 +1,7 @@
 //! Looking at targets and alerts, and taking a hand in it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, stream};
@@ -15,6 +16,7 @@ use super::{convert, pb, watched};
 use crate::control::audit::{AuditAction, AuditEntry, AuditLog};
 use crate::document::nearest;
 use crate::engine::alerts::Alert;
+use crate::engine::cache::durable::Forgotten;
 use crate::engine::gates::Disabled;
 use crate::engine::targets::Target;
 use crate::engine::{Engine, did_you_mean};
@@ -100,8 +102,14 @@ fn target_status(target: &Target) -> pb::TargetStatus {
     }
 }
 
+/// Everything that has a gate: the targets of steps, then what makes vectors of prompts.
+fn operated(engine: &Engine) -> impl Iterator<Item = &Arc<Target>> {
+    let embeds = engine.cache().similar().map(|similar| similar.target());
+    engine.targets().iter().chain(embeds)
+}
+
 fn all_targets(engine: &Engine) -> Vec<pb::TargetStatus> {
-    engine.targets().iter().map(|target| target_status(target)).collect()
+    operated(engine).map(|target| target_status(target)).collect()
 }
 
 /// How often the state of the targets is streamed.
@@ -112,8 +120,9 @@ const WATCH_LIMITS: DeadlineLimits =
 
 impl OperationsApi {
     fn target(&self, name: &str) -> Result<&Target, Status> {
-        self.engine.targets().get(name).map(|target| &**target).ok_or_else(|| {
-            let names = self.engine.targets().iter().map(|target| &*target.name);
+        let mut all = operated(&self.engine);
+        all.find(|target| *target.name == *name).map(|target| &**target).ok_or_else(|| {
+            let names = operated(&self.engine).map(|target| &*target.name);
             let near = nearest(name, names).map(str::to_owned);
             status::of_not_found(&NotFound {
                 reason: "TARGET_NOT_FOUND",
@@ -256,14 +265,16 @@ impl OperationsService for OperationsApi {
         let message = request.into_inner();
         let given = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         let (pipeline, step) = (given(&message.pipeline), given(&message.step));
-        let dropped = self.engine.cache().invalidate(pipeline.as_deref(), step.as_deref());
+        let forgotten = self.engine.cache().forget(pipeline.as_deref(), step.as_deref()).await;
         let entry = AuditEntry::new(&caller.name, AuditAction::CacheInvalidated, "cache");
         let what = [("pipeline", pipeline), ("step", step)];
         let what = what.into_iter().filter_map(|(kind, name)| Some(format!("{kind} {}", name?)));
         let what: Vec<String> = what.collect();
         self.audit.record(entry.comment(&what.join(", "))).await;
-        let dropped = u64::try_from(dropped).unwrap_or(u64::MAX);
-        Ok(Response::new(pb::InvalidateCacheResponse { dropped }))
+        let Forgotten { in_memory, on_disk } =
+            forgotten.map_err(|error| status::of_kept_outputs(&error))?;
+        let dropped = u64::try_from(in_memory).unwrap_or(u64::MAX);
+        Ok(Response::new(pb::InvalidateCacheResponse { dropped, dropped_durable: on_disk }))
     }
 
     async fn list_alerts(

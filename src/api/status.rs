@@ -18,6 +18,7 @@ use super::convert;
 use crate::engine::SubmitError;
 use crate::failure::{Failure, FailureCause, FailureDomain};
 use crate::journal::{RunRecord, RunState};
+use crate::store::sqlite::StoreError;
 use crate::telemetry::redact::status_message;
 
 /// `ErrorInfo.domain` of everything said here.
@@ -166,6 +167,15 @@ pub fn of_submit_error(error: &SubmitError) -> Status {
     let mut details = vec![error_info(reason, metadata)];
     details.extend(retry_after.map(retry_info));
     status(code, &error.to_string(), details, trailers)
+}
+
+/// Outputs that were to be forgotten and may still be on the disk.
+pub fn of_kept_outputs(error: &StoreError) -> Status {
+    let message = format!(
+        "the outputs are forgotten in memory, but perhaps not on the disk; ask again: {error}"
+    );
+    let info = error_info("STORE_UNAVAILABLE", HashMap::new());
+    status(Code::Unavailable, &message, vec![info], MetadataMap::new())
 }
 
 /// The code that a run's end becomes; `Ok` for runs that ended well or degraded.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::targets::targets;
+use super::targets::{embeddings, targets};
 use super::{BUILT_IN_PIPELINES, BUILT_IN_POLICIES, Options, REHEARSAL};
 use crate::api::auth::Authentication;
 use crate::config::{self, Config, Environment};
@@ -17,7 +17,7 @@ use crate::control::{
 use crate::document::{Document, Position, Problem, Problems, Severity};
 use crate::engine::active_policy::Snapshot;
 use crate::engine::alerts::Alerts;
-use crate::engine::targets::Targets;
+use crate::engine::targets::{Target, Targets};
 use crate::store::sqlite::Sqlite;
 use crate::tasks::Tasks;
 
@@ -53,6 +53,8 @@ pub struct Read {
     pub documents: Documents,
     /// Tells callers apart.
     pub authentication: Authentication,
+    /// What makes vectors of prompts, and the bytes of vectors in memory.
+    pub embeddings: Option<(Arc<Target>, usize)>,
 }
 
 /// Reads and checks a configuration. `simulator` is where a rehearsal's targets are; without one,
@@ -84,8 +86,9 @@ pub fn read(options: &Options, simulator: Option<SocketAddr>) -> anyhow::Result<
     let config = config::read(&document, &environment).map_err(broken)?;
     let authentication = Authentication::load(config.auth.as_ref())?;
     let targets = targets(&config)?;
-    let documents = Documents::new(targets.clone());
-    Ok(Read { config, targets, documents, authentication })
+    let embeddings = embeddings(&config)?;
+    let documents = Documents::new(targets.clone()).embedding(embeddings.is_some());
+    Ok(Read { config, targets, documents, authentication, embeddings })
 }
 
 /// A configuration and the documents of its files, read and checked. What a store holds is not

@@ -21,17 +21,22 @@ struct Kept {
 }
 
 /// Watches the secret files of all targets until the group is stopped.
-pub(super) fn keep(config: &Config, targets: &Targets, alerts: Arc<Alerts>, tasks: &Tasks) {
-    let kept: Vec<Kept> = targets
-        .iter()
-        .filter_map(|target| {
-            let config = config.targets.get(&target.name)?;
-            match &config.credential {
-                Some(RawSecret::File(file)) => {
-                    Some(Kept { target: target.clone(), config: config.clone(), file: file.into() })
-                }
-                Some(RawSecret::Env(_)) | None => None,
+pub(super) fn keep(
+    config: &Config,
+    targets: &Targets,
+    embeddings: Option<&(Arc<Target>, usize)>,
+    alerts: Arc<Alerts>,
+    tasks: &Tasks,
+) {
+    let own = targets.iter().filter_map(|target| Some((target, config.targets.get(&target.name)?)));
+    let vectors = embeddings.zip(config.cache.embeddings.as_ref());
+    let all = own.chain(vectors.map(|((target, _), (config, _))| (target, config)));
+    let kept: Vec<Kept> = all
+        .filter_map(|(target, config)| match &config.credential {
+            Some(RawSecret::File(file)) => {
+                Some(Kept { target: target.clone(), config: config.clone(), file: file.into() })
             }
+            Some(RawSecret::Env(_)) | None => None,
         })
         .collect();
     if kept.is_empty() {

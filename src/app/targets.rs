@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use http::header::{HeaderName, HeaderValue};
 
-use crate::config::{Config, RawDialect, RawHttp, TargetConfig, secret};
+use crate::config::{Config, EMBEDDINGS, RawDialect, RawHttp, TargetConfig, secret};
 use crate::engine::gates::Gate;
 use crate::engine::targets::{Price, Target, Targets};
 use crate::provider::transport::{Endpoint, EndpointSettings, HttpVersions};
@@ -21,6 +21,13 @@ pub(super) fn targets(config: &Config) -> anyhow::Result<Targets> {
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(Targets::new(targets, config.groups.clone(), &config.default_targets))
+}
+
+/// What makes vectors of prompts, and the bytes of vectors in memory.
+pub(super) fn embeddings(config: &Config) -> anyhow::Result<Option<(Arc<Target>, usize)>> {
+    let Some((target, bytes)) = &config.cache.embeddings else { return Ok(None) };
+    let target = self::target(&EMBEDDINGS.into(), target).context("`cache.embeddings`")?;
+    Ok(Some((Arc::new(target), *bytes)))
 }
 
 fn target(name: &Arc<str>, config: &TargetConfig) -> anyhow::Result<Target> {

@@ -41,7 +41,13 @@ pub(super) async fn run(args: CacheArgs) -> anyhow::Result<Exit> {
     };
     match service.invalidate_cache(request).await {
         Ok(response) => {
-            println!("{} outputs forgotten", response.into_inner().dropped);
+            let response = response.into_inner();
+            match response.dropped_durable {
+                0 => println!("{} outputs forgotten", response.dropped),
+                durable => {
+                    println!("{} outputs forgotten, {durable} on the disk", response.dropped);
+                }
+            }
             Ok(Exit::Done)
         }
         Err(status) => {

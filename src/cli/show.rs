@@ -111,6 +111,14 @@ pub(super) fn step(result: &pb::StepResult) -> String {
     if !result.target.is_empty() {
         let _ = write!(text, " by {}", result.target);
     }
+    match (result.cache(), result.cache_similarity) {
+        (pb::CacheUse::Unspecified, _) => {}
+        (pb::CacheUse::Semantic, Some(similarity)) => {
+            let _ = write!(text, ", from a prompt that is {similarity:.3} alike");
+        }
+        (pb::CacheUse::Exact | pb::CacheUse::Semantic, _) => text.push_str(", from the cache"),
+        (pb::CacheUse::Shared, _) => text.push_str(", shared with another call"),
+    }
     let failed = result.attempts.iter().filter(|attempt| attempt.failure.is_some()).count();
     if failed > 0 {
         let _ = write!(text, ", {} attempts", result.attempts.len());

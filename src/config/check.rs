@@ -86,6 +86,7 @@ pub(super) fn resolve(
     let pipelines_dir = raw.documents.pipelines_dir.map(|dir| check.file(&dir));
     let store = raw.store.map(|store| check.store(&store.path));
     let limits = limits(&raw.limits);
+    let cache = check.cache(raw.cache, store.as_deref(), limits.cache_bytes, &names);
     if limits.default_deadline > limits.deadline_cap {
         check.at("/limits/default_deadline", "is longer than `deadline_cap`");
     }
@@ -107,6 +108,7 @@ pub(super) fn resolve(
         policies_dir,
         pipelines_dir,
         store,
+        cache,
         limits,
         telemetry,
         reflection: raw.reflection.unwrap_or(true),
@@ -123,7 +125,7 @@ pub(super) fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
-fn or(duration: Option<DurationText>, default: Duration) -> Duration {
+pub(super) fn or(duration: Option<DurationText>, default: Duration) -> Duration {
     duration.map_or(default, |text| text.0)
 }
 
@@ -165,13 +167,6 @@ impl Checker<'_> {
 
     pub(super) fn file(&self, path: &str) -> PathBuf {
         self.environment.base_dir.join(path)
-    }
-
-    fn store(&mut self, path: &str) -> PathBuf {
-        if path.trim().is_empty() {
-            self.at("/store/path", "is empty");
-        }
-        self.file(path)
     }
 
     fn listener(&mut self, path: &str, raw: Option<RawListener>, port: u16) -> Listener {
@@ -224,7 +219,7 @@ impl Checker<'_> {
         found
     }
 
-    fn target(&mut self, path: &str, raw: RawTarget) -> TargetConfig {
+    pub(super) fn target(&mut self, path: &str, raw: RawTarget) -> TargetConfig {
         if raw.model.trim().is_empty() {
             self.at(&format!("{path}/model"), "is empty");
         }

@@ -9,7 +9,9 @@ mod check;
 mod gate;
 mod groups;
 pub mod raw;
+mod raw_cache;
 pub mod secret;
+mod store;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ pub use access::Exposed;
 pub use check::Environment;
 pub use raw::{RawDialect, RawHttp, RawSecret};
 pub use secret::Secret;
+pub use store::{CacheConfig, DurableCacheConfig, EMBEDDINGS};
 
 /// Configuration that can be served.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct Config {
     pub pipelines_dir: Option<PathBuf>,
     /// SQLite file of the documents; in memory if absent.
     pub store: Option<PathBuf>,
+    /// Outputs that are kept beyond the memory.
+    pub cache: CacheConfig,
     /// Limits.
     pub limits: Limits,
     /// Traces and logs.

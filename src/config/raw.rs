@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::raw_cache::RawCache;
 use crate::document::{DurationText, Shape};
 use crate::policy::document::{BreakerSection, BudgetSection};
 
@@ -33,6 +34,8 @@ pub struct RawConfig {
     /// Where policies and pipelines are kept. In memory if absent: what was pushed is forgotten at
     /// the end of the process.
     pub store: Option<RawStore>,
+    /// Outputs that are kept beyond the memory.
+    pub cache: RawCache,
     /// Limits that protect the server.
     pub limits: RawLimits,
     /// Traces and logs.

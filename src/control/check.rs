@@ -18,6 +18,7 @@ use crate::{pipeline, policy};
 pub struct Documents {
     targets: Targets,
     target_names: Arc<[String]>,
+    embeds: bool,
 }
 
 /// A document that is not taken, with everything that is wrong.
@@ -49,7 +50,13 @@ impl Documents {
     /// A checker against these targets.
     pub fn new(targets: Targets) -> Self {
         let target_names = targets.names().into();
-        Self { targets, target_names }
+        Self { targets, target_names, embeds: false }
+    }
+
+    /// The same for a server that has something that makes vectors of prompts, or has not.
+    #[must_use]
+    pub fn embedding(self, embeds: bool) -> Self {
+        Self { embeds, ..self }
     }
 
     /// Compiles everything; what compiles is in the snapshot, what does not is in the reports
@@ -91,9 +98,9 @@ impl Documents {
         version: u64,
     ) -> Result<(PolicyVersion, Problems), Refused> {
         let document = parse(source)?;
-        let known = policy::Known { targets: Some(&self.target_names) };
+        let known = policy::Known { targets: Some(&self.target_names), embeds: Some(self.embeds) };
         let (policy, warnings) = policy::compile(&document, &known).map_err(|problems| {
-            let anywhere = policy::Known { targets: None };
+            let anywhere = policy::Known::default();
             refused(problems, policy::compile(&document, &anywhere).is_ok())
         })?;
         let version = PolicyVersion {

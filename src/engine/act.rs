@@ -9,7 +9,7 @@ use super::checks::{self, Candidate, Unusable};
 use super::reask::Reask;
 use super::step::{Walk, degraded_by, fixed_output, record_of};
 use crate::failure::Failure;
-use crate::journal::DecisionRecord;
+use crate::journal::{CacheUse, DecisionRecord};
 use crate::policy::{Decision, DegradeSource, Verdict};
 
 /// What comes after a decision.
@@ -110,6 +110,7 @@ fn degrade(
                 walk.cache_key.and_then(|key| walk.cx.engine.cache().get(&key, Duration::MAX));
             match found {
                 Some(kept) => {
+                    walk.report.cache = Some(CacheUse::Exact);
                     walk.report.cache_age = Some(Instant::now().duration_since(kept.stored));
                     walk.degrade(kept.output, degraded_by(source));
                     Next::Done

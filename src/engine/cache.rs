@@ -1,5 +1,9 @@
 //! The last good output of a step for an input, in memory and bounded: the source of
-//! `fallback_to_cache`, and of answers without a call where the policy wants them.
+//! `fallback_to_cache`, and of answers without a call where the policy wants them. Behind it may be
+//! a store on the disk ([`durable`]).
+
+pub mod durable;
+pub mod similar;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +14,8 @@ use tokio::time::Instant;
 
 use crate::exchange::{Message, Part, Role};
 use crate::journal::StepOutput;
+use durable::Behind;
+use similar::Similar;
 
 /// Names an output: tenant, step (by digest, its contract included) and rendered request, without
 /// the target. A cryptographic hash, so that no request can be made to read another's output.
@@ -33,14 +39,21 @@ impl CacheKey {
                 Role::User => b"user",
                 Role::Assistant => b"assistant",
             });
+            // Counted and each with its kind, so that no text of a caller reads like another
+            // message, or like an image.
+            field(&(message.parts.len() as u64).to_le_bytes());
             for part in &message.parts {
                 match part {
-                    Part::Text(text) => field(text.expose().as_bytes()),
+                    Part::Text(text) => {
+                        field(b"text");
+                        field(text.expose().as_bytes());
+                    }
                     Part::ImageUrl(url) => {
                         field(b"url");
                         field(url.expose().as_bytes());
                     }
                     Part::ImageData { media_type, base64 } => {
+                        field(b"image");
                         field(media_type.as_bytes());
                         field(base64.expose().as_bytes());
                     }
@@ -48,6 +61,16 @@ impl CacheKey {
             }
         }
         Self(hash.finalize().into())
+    }
+
+    /// The hash itself, for a store.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key with this hash, from a store.
+    pub const fn of_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -78,6 +101,8 @@ pub struct Kept {
 pub struct OutputCache {
     bytes_max: usize,
     inner: Mutex<Inner>,
+    behind: Option<Behind>,
+    similar: Option<Arc<Similar>>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +111,8 @@ struct Inner {
     order: VecDeque<(CacheKey, u64)>,
     bytes: usize,
     writes: u64,
+    /// Counts how often outputs were forgotten.
+    forgettings: u64,
 }
 
 #[derive(Debug)]
@@ -104,9 +131,20 @@ impl Entry {
 const ENTRY_BYTES: usize = 256;
 
 impl OutputCache {
-    /// An empty cache of at most this many bytes.
-    pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, inner: Mutex::default() }
+    /// An empty cache of at most this many bytes, perhaps with a store behind it.
+    pub fn new(bytes_max: usize, behind: Option<Behind>) -> Self {
+        Self { bytes_max, inner: Mutex::default(), behind, similar: None }
+    }
+
+    /// Lets outputs be found by prompts that say nearly the same, too.
+    #[must_use]
+    pub fn with_similar(self, similar: Option<Arc<Similar>>) -> Self {
+        Self { similar, ..self }
+    }
+
+    /// What finds outputs by prompts that say nearly the same.
+    pub fn similar(&self) -> Option<&Similar> {
+        self.similar.as_deref()
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -116,15 +154,21 @@ impl OutputCache {
     /// Keeps an output, replacing the one before. One larger than an eighth of the cache is not
     /// kept: it would push out too much.
     pub fn put(&self, key: CacheKey, output: &StepOutput, origin: Origin) {
-        let size = output.body.len() + ENTRY_BYTES;
-        if size > self.bytes_max / 8 {
-            return;
+        if self.takes(output) {
+            let kept = Kept { output: output.clone(), origin, stored: Instant::now() };
+            self.insert(&mut self.inner(), key, kept);
         }
-        let mut inner = self.inner();
+    }
+
+    fn takes(&self, output: &StepOutput) -> bool {
+        output.body.len() + ENTRY_BYTES <= self.bytes_max / 8
+    }
+
+    fn insert(&self, inner: &mut Inner, key: CacheKey, kept: Kept) {
         inner.writes += 1;
         let write = inner.writes;
-        let kept = Kept { output: output.clone(), origin, stored: Instant::now() };
         let entry = Entry { kept, write };
+        let size = entry.size();
         inner.bytes += size;
         inner.order.push_back((key, write));
         if let Some(old) = inner.entries.insert(key, entry) {
@@ -162,7 +206,11 @@ impl OutputCache {
     /// Forgets the outputs of a pipeline, a step, or both; all of them if neither is given. Returns
     /// how many. A later version of a pipeline needs no forgetting: its keys are others.
     pub fn invalidate(&self, pipeline: Option<&str>, step: Option<&str>) -> usize {
+        if let Some(similar) = &self.similar {
+            similar.forget(pipeline, step);
+        }
         let mut inner = self.inner();
+        inner.forgettings += 1;
         let before = inner.entries.len();
         let mut bytes = 0;
         inner.entries.retain(|_, entry| {
@@ -208,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn bounded_by_bytes_oldest_out_first() {
-        let cache = OutputCache::new(16 * 1024);
+        let cache = OutputCache::new(16 * 1024, None);
         for n in 0..1_000 {
             cache.put(key(n), &output(&"x".repeat(256)), origin("a"));
             cache.put(key(0), &output("kept fresh"), origin("b"));
@@ -223,7 +271,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn outputs_age_and_can_be_forgotten_by_pipeline_and_step() {
-        let cache = OutputCache::new(1 << 20);
+        let cache = OutputCache::new(1 << 20, None);
         for (n, step) in ["a", "b", "b"].into_iter().enumerate() {
             cache.put(key(n as u32), &output("x"), origin(step));
         }
@@ -248,5 +296,10 @@ mod tests {
         let one = [Message::text(Role::User, "ab")];
         let two = [Message::text(Role::User, "a"), Message::text(Role::User, "b")];
         assert_ne!(CacheKey::new("t", b"", &one), CacheKey::new("t", b"", &two));
+        // What a caller writes reads neither like the next message nor like an image.
+        let text = |text: &str| Part::Text(text.into());
+        let of = |parts: Vec<Part>| CacheKey::new("t", b"", &[Message { role: Role::User, parts }]);
+        assert_ne!(CacheKey::new("t", b"", &two), of(vec![text("a"), text("user"), text("b")]));
+        assert_ne!(of(vec![text("url"), text("x")]), of(vec![Part::ImageUrl("x".into())]));
     }
 }

@@ -110,6 +110,15 @@ async fn check(cx: &StepContext<'_>, text: &str, cut: bool) -> Checked {
     output::check(text, cut, &contract)
 }
 
+/// Whether an output that was given to another request satisfies the step's contract.
+pub async fn satisfies(cx: &StepContext<'_>, output: &StepOutput) -> bool {
+    match &output.body {
+        OutputBody::Text(text) | OutputBody::Json { text, .. } => {
+            check(cx, text.expose(), false).await.cause.is_none()
+        }
+    }
+}
+
 /// Holds a reply against the contract. A tool call is an output of its own; the contract is for
 /// text.
 pub async fn reply(cx: &StepContext<'_>, reply: ModelReply, asked: &Reask) -> CheckedReply {

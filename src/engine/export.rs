@@ -28,7 +28,11 @@ impl Engine {
             pipeline_version: record.pipeline_version,
             policy: &record.policy,
         };
-        let target = |name: &str| self.targets().get(name).map(|t| t.facts()).unwrap_or_default();
+        let embeds = self.cache().similar().map(|similar| similar.target());
+        let target = |name: &str| {
+            let own = embeds.filter(|target| *target.name == *name);
+            self.targets().get(name).or(own).map(|target| target.facts()).unwrap_or_default()
+        };
         for step in &record.steps {
             spans::export_step(tracer, &run.trace, run.trace.span_id, &facts, step, &target);
         }

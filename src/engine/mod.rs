@@ -26,6 +26,7 @@ pub mod reask;
 pub mod recorder;
 pub mod run;
 mod settle;
+mod similar;
 pub mod step;
 pub mod stream;
 mod submit;
@@ -73,8 +74,8 @@ pub struct EngineSettings {
     pub admission: AdmissionSettings,
     /// Ended runs remembered.
     pub runs_remembered: usize,
-    /// Bytes of outputs cached.
-    pub cache_bytes: usize,
+    /// Outputs cached.
+    pub cache: OutputCache,
     /// Failures recorded for simulations.
     pub record: RecordLimits,
     /// Longest time of a journaled run that gives none.
@@ -96,7 +97,6 @@ pub struct Engine {
 struct Inner {
     settings: EngineSettings,
     admission: Admission,
-    cache: OutputCache,
     leaders: Leaders,
     recorder: Recorder,
     runs: Runs,
@@ -113,7 +113,6 @@ impl Engine {
     /// An engine with these settings.
     pub fn new(settings: EngineSettings) -> Self {
         let admission = Admission::new(settings.admission);
-        let cache = OutputCache::new(settings.cache_bytes);
         let runs = Runs::new(settings.runs_remembered);
         let (targets, name) = (settings.targets.clone(), settings.default_policy.clone());
         settings.documents.follow(move |snapshot| {
@@ -128,7 +127,6 @@ impl Engine {
             inner: Arc::new(Inner {
                 settings,
                 admission,
-                cache,
                 leaders: Leaders::default(),
                 recorder,
                 runs,
@@ -149,7 +147,7 @@ impl Engine {
 
     /// Outputs kept for `fallback_to_cache`.
     pub fn cache(&self) -> &OutputCache {
-        &self.inner.cache
+        &self.inner.settings.cache
     }
 
     /// Calls that identical ones may wait for.

@@ -35,6 +35,7 @@ impl Walk<'_, '_> {
                     Err(unusable) => unusable,
                 },
             };
+            self.recall_for(&unusable, record.number).await;
             match self.answer(*unusable, record) {
                 Next::Judge(candidate) => result = Ok(*candidate),
                 Next::Call { after } => return Some(after),

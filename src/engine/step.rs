@@ -36,6 +36,7 @@ use crate::policy::{
     decide,
 };
 use crate::resilience::fair_queue::Priority;
+use crate::resilience::nearest::{Neighbourhood, Unit};
 use crate::resilience::pressure::Pressure;
 use crate::telemetry::trace::{TraceContext, new_span_id};
 
@@ -64,6 +65,11 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    /// Whether the run is recorded; then, and only then, somebody may look on.
+    pub const fn is_journaled(&self) -> bool {
+        self.events.is_some()
+    }
+
     /// Tells those who look on.
     pub fn tell(&self, kind: impl FnOnce() -> RunEventKind) {
         if let Some(events) = &self.events {
@@ -109,6 +115,10 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) paid: bool,
     /// The next call is the least bad that there is.
     pub(super) is_panic: bool,
+    /// The disk was asked for an output of this key.
+    pub(super) has_recalled: bool,
+    /// Where its prompt stands among similar ones.
+    pub(super) place: Option<(Neighbourhood, Unit)>,
     /// Whether the output that the step ended with may serve others too.
     pub(super) worth_keeping: bool,
     began: Instant,
@@ -181,6 +191,8 @@ impl<'a, 'b> Walk<'a, 'b> {
             until,
             paid: false,
             is_panic: false,
+            has_recalled: false,
+            place: None,
             worth_keeping: false,
             began,
             notes: Notes::default(),

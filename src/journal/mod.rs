@@ -3,13 +3,17 @@
 //! Plain data. The engine writes it, answers and spans are made from it, and a store keeps it, so
 //! that what a caller reads, what a trace shows and what survives a crash are the same facts.
 
+mod cached;
 pub mod documents;
+pub mod encoding;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+
+pub use cached::{CacheUse, EmbeddingRecord};
 
 use crate::exchange::{Payload, ToolCall, Usage};
 use crate::failure::{Failure, Violation};
@@ -293,6 +297,10 @@ pub struct StepReport {
     pub degraded: Option<DegradedBy>,
     /// Age of a cached output.
     pub cache_age: Option<Duration>,
+    /// How it came to be this step's; set when the age is.
+    pub cache: Option<CacheUse>,
+    /// The call that made a vector of the prompt, where the policy wants one.
+    pub embedding: Option<Box<EmbeddingRecord>>,
     /// Target whose output this is.
     pub target: Option<Arc<str>>,
     /// Every attempt, in order.
@@ -344,6 +352,8 @@ impl StepReport {
             output: None,
             degraded: None,
             cache_age: None,
+            cache: None,
+            embedding: None,
             target: None,
             attempts: Vec::new(),
             failure: None,
@@ -367,9 +377,12 @@ impl StepReport {
         others.map(StepReport::calls).fold(own, u32::saturating_add)
     }
 
-    /// Everything spent, those of elements included.
+    /// Everything spent, that of elements and of the prompt's vector included.
     pub fn spend(&self) -> Spend {
         let mut sum = Spend::default();
+        if let Some(embedding) = &self.embedding {
+            sum.add_spend(Spend { usage: embedding.usage, cost_usd: embedding.cost_usd });
+        }
         for attempt in &self.attempts {
             sum.add_spend(attempt.spend());
         }

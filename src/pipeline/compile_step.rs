@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::compile::{Known, is_name};
-use super::digest::digest;
+use super::digest::digests;
 use super::document::{
     RawForEach, RawForEachFull, RawOnElementFailure, RawSampling, RawStep, RawTool,
 };
@@ -94,6 +94,7 @@ impl StepCompiler<'_> {
         let timeout = self.time("timeout", raw.timeout);
         let attempt_timeout = self.time("attempt_timeout", raw.attempt_timeout);
         self.limits();
+        let (digest_without_prompt, digest) = digests(raw, "prompt");
         Some(Step {
             name: raw.name.as_str().into(),
             targets: raw.targets.iter().map(|name| name.as_str().into()).collect(),
@@ -116,7 +117,8 @@ impl StepCompiler<'_> {
             max_attempts: raw.max_attempts,
             max_cost_usd: raw.max_cost_usd,
             extra: raw.extra.clone(),
-            digest: digest(raw).into(),
+            digest: digest.into(),
+            digest_without_prompt,
         })
     }
 

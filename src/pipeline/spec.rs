@@ -91,6 +91,7 @@ pub struct Step {
     /// Members laid over the provider's request.
     pub extra: Map<String, Value>,
     pub(super) digest: Arc<str>,
+    pub(super) digest_without_prompt: [u8; 32],
 }
 
 /// The list that a step goes over.
@@ -261,6 +262,11 @@ impl Step {
     /// SHA-256 in hex of the step as written, order of keys aside.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// SHA-256 of everything about the step but its prompt.
+    pub const fn digest_without_prompt(&self) -> &[u8; 32] {
+        &self.digest_without_prompt
     }
 
     /// Whether the step runs, by its `when`.

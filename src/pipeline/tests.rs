@@ -225,6 +225,11 @@ fn digests_follow_the_meaning_and_not_the_spelling() {
     assert_eq!(one.steps[0].digest(), two.steps[0].digest());
     assert_ne!(one.digest(), three.digest());
     assert_eq!(one.digest().len(), 64);
+    assert_ne!(one.steps[0].digest(), three.steps[0].digest());
+    let unprompted = |pipeline: &Pipeline| *pipeline.steps[0].digest_without_prompt();
+    assert_eq!(unprompted(&one), unprompted(&three));
+    let four = good("name: a\nsteps: [{name: a, prompt: x, timeout: 60s, max_attempts: 3}]");
+    assert_ne!(unprompted(&one), unprompted(&four));
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub use breaker::Fault;
 pub struct Known<'a> {
     /// Names of the server's targets; absent where no server is known, as in an editor.
     pub targets: Option<&'a [String]>,
+    /// Whether the server has something that makes vectors of prompts; absent where none is known.
+    pub embeds: Option<bool>,
 }
 
 /// The text of the default policy.
@@ -110,7 +112,7 @@ pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Policy, Proble
 fn policy(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> Policy {
     let execution = sections::execution(body, report);
     let validation = sections::validation(body);
-    let cache = sections::cache(body);
+    let cache = sections::cache(body, known, report);
     let context = routing::Context {
         known,
         execution: &execution,

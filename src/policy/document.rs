@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 pub use sections::{
     AfterContentName, AlertsSection, BreakerSection, BudgetSection, CacheSection, HedgeSection,
-    ObservabilitySection, RedactionSection, StreamingSection, ValidationSection,
+    ObservabilitySection, RedactionSection, SemanticSection, StreamingSection, ValidationSection,
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

@@ -200,6 +200,21 @@ impl Rung {
         }
     }
 
+    /// Whether an earlier output may come of it.
+    pub const fn may_use_cache(&self) -> bool {
+        match self {
+            Self::FallbackToCache { .. } | Self::AlertAndDegrade => true,
+            Self::RetryWithBackoff { .. }
+            | Self::RepairOutput { .. }
+            | Self::RepromptWithErrors { .. }
+            | Self::FallbackToTarget { .. }
+            | Self::FallbackToTemplate { .. }
+            | Self::AcceptPartial { .. }
+            | Self::RejectAndFix { .. }
+            | Self::AlertAndHalt => false,
+        }
+    }
+
     /// How often the rung may be taken per source target and step.
     pub const fn allowance(&self) -> u32 {
         match self {

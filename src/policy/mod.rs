@@ -41,7 +41,7 @@ pub use outage::{Outage, outage};
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
     AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction,
-    Validation, WhenAllRefuse,
+    SemanticPolicy, Validation, WhenAllRefuse,
 };
 
 use crate::failure::Failure;

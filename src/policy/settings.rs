@@ -106,8 +106,17 @@ impl Default for Alerts {
     }
 }
 
+/// Outputs to prompts that say nearly the same, in place of a call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SemanticPolicy {
+    /// Least cosine similarity of the prompts, above 0 and at most 1.
+    pub threshold: f64,
+    /// Oldest output that is good enough.
+    pub max_age: Duration,
+}
+
 /// Last good outputs as a source of degraded answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CachePolicy {
     /// Keep last good outputs, and answer with them where a rung says so.
     pub enabled: bool,
@@ -117,6 +126,8 @@ pub struct CachePolicy {
     pub fresh_for: Option<Duration>,
     /// Let identical calls under way share one provider call.
     pub coalesce: bool,
+    /// Answer with the output to a prompt that says nearly the same; never, if absent.
+    pub semantic: Option<SemanticPolicy>,
 }
 
 impl Default for CachePolicy {
@@ -126,6 +137,7 @@ impl Default for CachePolicy {
             max_age: Duration::from_secs(86_400),
             fresh_for: None,
             coalesce: false,
+            semantic: None,
         }
     }
 }

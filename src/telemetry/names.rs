@@ -66,6 +66,14 @@ pub const OUTPUT_CHANGES: &str = "mainstay.output.changes";
 pub const OUTPUT_VIOLATIONS: &str = "mainstay.output.violations";
 /// Where a degraded output came from.
 pub const DEGRADED: &str = "mainstay.degraded";
+/// How an earlier output came to be the step's.
+pub const CACHE: &str = "mainstay.cache";
+/// Age of that output, milliseconds.
+pub const CACHE_AGE_MS: &str = "mainstay.cache.age_ms";
+/// Cosine similarity to the prompt that it was given to.
+pub const CACHE_SIMILARITY: &str = "mainstay.cache.similarity";
+/// Cosine similarity of the nearest prompt that was known.
+pub const CACHE_NEAREST: &str = "mainstay.cache.nearest";
 /// Cost in US dollars.
 pub const COST_USD: &str = "mainstay.cost_usd";
 
@@ -113,6 +121,11 @@ pub const EVENT_DECISION: &str = "mainstay.decision";
 /// Name of an attempt's span.
 pub fn attempt_span(model: &str) -> String {
     format!("chat {model}")
+}
+
+/// Name of an embedding's span.
+pub fn embedding_span(model: &str) -> String {
+    format!("embeddings {model}")
 }
 
 /// Name of a step's span.

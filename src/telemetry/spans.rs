@@ -4,6 +4,8 @@
 //! attempt. Domain and action stand on the attempt's span, or on the step's where no call was
 //! made; the step's span carries the final ones. Prompts and outputs are on none of them.
 
+mod cached;
+
 use std::sync::Arc;
 
 use opentelemetry::trace::{Event, SpanKind};
@@ -158,6 +160,10 @@ pub fn export_step(
             export_step(tracer, context, attempt.span_id, run, verification, target);
         }
     }
+    if let Some(embedding) = &step.embedding {
+        let target = target(&embedding.target);
+        tracer.export(context, cached::embedding_span(step, embedding, &target));
+    }
     for element in &step.elements {
         export_step(tracer, context, step.span_id, run, element, target);
     }
@@ -255,6 +261,7 @@ fn step_span(parent_span_id: u64, run: &RunFacts<'_>, step: &StepReport) -> Fini
     if let Some(target) = &step.target {
         attributes.push(text(names::TARGET, target.clone()));
     }
+    cached::attributes(step, &mut attributes);
     if let Some(degraded) = step.degraded {
         attributes.push(text(names::DEGRADED, degraded.name()));
     }

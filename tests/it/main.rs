@@ -7,6 +7,8 @@ mod support;
 mod access;
 mod bad_input;
 mod cache;
+mod cache_durable;
+mod cache_semantic;
 mod cases_backoff;
 mod cases_breaker;
 mod cases_budget;

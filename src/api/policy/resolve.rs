@@ -83,7 +83,7 @@ pub(super) async fn given(
     let compile = move || {
         let document =
             Document::parse("policy", text).map_err(|problem| Problems(vec![problem]))?;
-        policy::compile(&document, &Known { targets: Some(&targets) })
+        policy::compile(&document, &Known { targets: Some(&targets), embeds: None })
     };
     let compiled = api.tasks.spawn_blocking(compile).await;
     match compiled {

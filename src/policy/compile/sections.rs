@@ -8,11 +8,11 @@ use regex::RegexBuilder;
 
 use super::super::document::{
     AfterContentName, BackoffSection, BudgetSection, ExecutionSection, GrowthName, JitterName,
-    PolicyBody, WhenAllRefuseName,
+    PolicyBody, SemanticSection, WhenAllRefuseName,
 };
 use super::super::settings::{
     AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction,
-    Validation, WhenAllRefuse,
+    SemanticPolicy, Validation, WhenAllRefuse,
 };
 use super::Known;
 use super::report::{Report, suggestion};
@@ -221,14 +221,47 @@ pub(super) fn validation(body: &PolicyBody) -> Validation {
     }
 }
 
-pub(super) fn cache(body: &PolicyBody) -> CachePolicy {
+pub(super) fn cache(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> CachePolicy {
     let default = CachePolicy::default();
-    body.cache.as_ref().map_or_else(CachePolicy::default, |raw| CachePolicy {
-        enabled: raw.enabled.unwrap_or(default.enabled),
-        max_age: raw.max_age.map_or(default.max_age, |age| age.0),
+    let Some(raw) = &body.cache else { return default };
+    let max_age = raw.max_age.map_or(default.max_age, |age| age.0);
+    let enabled = raw.enabled.unwrap_or(default.enabled);
+    let semantic = raw.semantic.as_ref().map(|raw| semantic(raw, max_age, report));
+    if semantic.is_some() && !enabled {
+        report.warning("/cache/semantic", "the cache is not enabled, so nothing comes of it", None);
+    }
+    if semantic.is_some() && known.embeds == Some(false) {
+        let message =
+            "the server's configuration has no `cache.embeddings`, so nothing comes of it";
+        report.warning("/cache/semantic", message, None);
+    }
+    CachePolicy {
+        enabled,
+        max_age,
         fresh_for: raw.fresh_for.map(|age| age.0).filter(|age| !age.is_zero()),
         coalesce: raw.coalesce.unwrap_or(default.coalesce),
-    })
+        semantic,
+    }
+}
+
+fn semantic(raw: &SemanticSection, max_age: Duration, report: &mut Report<'_>) -> SemanticPolicy {
+    const THRESHOLD: f64 = 0.95;
+    /// Many models put prompts that have only their language in common as near as this.
+    const LOW: f64 = 0.8;
+    let path = "/cache/semantic/threshold";
+    let threshold = raw.threshold.unwrap_or(THRESHOLD);
+    if !(threshold > 0.0 && threshold <= 1.0) {
+        report.error(path, "must be above 0 and at most 1", None);
+    } else if threshold < LOW {
+        let message = "so low a similarity has many a pair of prompts that ask for something else";
+        report.warning(
+            path,
+            message,
+            Some(format!("most embedding models want {THRESHOLD} or more")),
+        );
+    }
+    let own = positive(raw.max_age, "/cache/semantic/max_age", report);
+    SemanticPolicy { threshold, max_age: own.unwrap_or(max_age) }
 }
 
 pub(super) fn alerts(body: &PolicyBody, inherited: &PolicyBody, report: &mut Report<'_>) -> Alerts {

@@ -254,7 +254,7 @@ fn every_mistake_at_once_with_its_place() {
   hedge: { targets: [nowhere] }
 ";
     let targets = ["primary".to_owned(), "backup".to_owned()];
-    let known = Known { targets: Some(&targets) };
+    let known = Known { targets: Some(&targets), ..Known::default() };
     let document = Document::parse("policy.yaml", text).unwrap();
     let problems = compile(&document, &known).unwrap_err();
     insta::assert_snapshot!(problems.to_string());
@@ -297,11 +297,37 @@ fn legal_and_surely_not_meant() {
 }
 
 #[test]
+fn answers_to_similar_prompts_are_asked_for_and_have_a_threshold() {
+    let cache = |text: &str| read(&format!("policy: {{cache: {text}}}")).unwrap().0.cache;
+    assert_eq!(cache("{fresh_for: 1h}").semantic, None);
+    let given = cache("{max_age: 2h, semantic: {}}").semantic.unwrap();
+    assert_eq!((given.threshold, given.max_age), (0.95, Duration::from_secs(7_200)));
+    let own = cache("{semantic: {threshold: 1, max_age: 5m}}").semantic.unwrap();
+    assert_eq!((own.threshold, own.max_age), (1.0, Duration::from_secs(300)));
+    for (text, expected) in [
+        ("{semantic: {threshold: 0}}", "must be above 0 and at most 1"),
+        ("{semantic: {threshold: 1.5}}", "threshold"),
+        ("{semantic: {max_age: 0s}}", "must be longer than nothing"),
+        ("{semantic: {treshold: 0.9}}", "did you mean `threshold`"),
+        ("{semantic: {threshold: 0.5}}", "warning: policy.cache.semantic.threshold"),
+        ("{enabled: false, semantic: {}}", "the cache is not enabled"),
+    ] {
+        let told = problems(&format!("policy: {{cache: {text}}}"));
+        assert!(told.contains(expected), "{text}: {told}");
+    }
+    let document = Document::parse("policy.yaml", "policy: {cache: {semantic: {}}}").unwrap();
+    for (embeds, warns) in [(None, 0), (Some(true), 0), (Some(false), 1)] {
+        let (_, warnings) = compile(&document, &Known { embeds, ..Known::default() }).unwrap();
+        assert_eq!(warnings.0.len(), warns, "{warnings}");
+    }
+}
+
+#[test]
 fn overrides_that_never_apply() {
     let check = |overrides: &str, expected: &str| {
         let text = format!("policy:\n  overrides:\n{overrides}");
         let targets = ["primary".to_owned(), "backup".to_owned()];
-        let known = Known { targets: Some(&targets) };
+        let known = Known { targets: Some(&targets), ..Known::default() };
         let document = Document::parse("policy.yaml", text.as_str()).unwrap();
         let (_, warnings) = compile(&document, &known).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(warnings.to_string(), expected, "{text}");

@@ -59,11 +59,13 @@ fn all(policy: &Policy) -> Settings {
     add_breaker("output_breaker", output_breaker, &mut to);
     add_budget("retry_budget", retry_budget, &mut to);
     add_budget("reprompt_budget", reprompt_budget, &mut to);
-    let CachePolicy { enabled, max_age, fresh_for, coalesce } = cache;
+    let CachePolicy { enabled, max_age, fresh_for, coalesce, semantic } = cache;
     add(&mut to, "cache.enabled", enabled);
     add(&mut to, "cache.max_age", time(*max_age));
     add(&mut to, "cache.fresh_for", perhaps(*fresh_for, time));
     add(&mut to, "cache.coalesce", coalesce);
+    add(&mut to, "cache.semantic.threshold", perhaps(*semantic, |one| one.threshold.to_string()));
+    add(&mut to, "cache.semantic.max_age", perhaps(*semantic, |one| time(one.max_age)));
     let after_content = match after_content {
         AfterContent::Restart => "restart",
         AfterContent::Fail => "fail",

@@ -102,6 +102,22 @@ pub struct CacheSection {
     pub fresh_for: Option<DurationText>,
     /// Let identical calls under way share one provider call; false if absent.
     pub coalesce: Option<bool>,
+    /// Answer with the output to another prompt that says nearly the same; never, if absent. Needs
+    /// `cache.embeddings` in the server's configuration.
+    pub semantic: Option<SemanticSection>,
+}
+
+/// Outputs to prompts that say nearly the same, in place of a call. Only steps without tools,
+/// images and verifier are answered so; system messages and every number in the prompt have to be
+/// the same.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SemanticSection {
+    /// Least cosine similarity of the prompts, above 0 and at most 1; 0.95 if absent.
+    #[schemars(range(min = 0, max = 1))]
+    pub threshold: Option<f64>,
+    /// Oldest output that is good enough; `cache.max_age` if absent.
+    pub max_age: Option<DurationText>,
 }
 
 /// How a streamed step recovers.

@@ -7,6 +7,7 @@
 
 pub mod documents;
 mod lock;
+pub mod outputs;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -104,7 +105,7 @@ impl Sqlite {
         let lock = FileLock::take(path)?;
         let mut connection = Connection::open(path)?;
         prepare(&connection)?;
-        migrate(&mut connection, path)?;
+        migrate(&mut connection, path, APPLICATION_ID, MIGRATIONS)?;
         let (jobs, waiting) = mpsc::sync_channel::<Job>(WAITING_MAX);
         // A thread of its own and not the blocking pool: work is done in the order it came.
         tasks.spawn_blocking(move || {
@@ -150,10 +151,15 @@ fn within<T>(
     Ok(result)
 }
 
-fn prepare(connection: &Connection) -> Result<(), StoreError> {
+fn check_library() -> Result<(), StoreError> {
     if rusqlite::version_number() < SQLITE_VERSION_MIN {
         return Err(StoreError::Library(rusqlite::version()));
     }
+    Ok(())
+}
+
+fn prepare(connection: &Connection) -> Result<(), StoreError> {
+    check_library()?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // FULL: what was answered survives a power cut, at the price of an fsync a change.
     connection.execute_batch(
@@ -168,26 +174,33 @@ fn prepare(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// Brings the schema of one of our files up to date. `own_application` tells what kind of file it is,
+/// `migrations` has one script a version.
+fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    own_application: i32,
+    migrations: &[&str],
+) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let pragma =
         |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     let tables: u32 =
         transaction.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
-    if application != APPLICATION_ID && (application != 0 || tables > 0) {
+    if application != own_application && (application != 0 || tables > 0) {
         return Err(StoreError::Foreign(path.to_path_buf()));
     }
     let found = usize::try_from(version).unwrap_or(usize::MAX);
-    if found > MIGRATIONS.len() {
-        let known = MIGRATIONS.len();
+    if found > migrations.len() {
+        let known = migrations.len();
         return Err(StoreError::Newer { path: path.to_path_buf(), found, known });
     }
-    for script in &MIGRATIONS[found..] {
+    for script in &migrations[found..] {
         transaction.execute_batch(script)?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
+    transaction.pragma_update(None, "application_id", own_application)?;
+    transaction.pragma_update(None, "user_version", migrations.len() as u32)?;
     transaction.commit()?;
     Ok(())
 }

@@ -90,7 +90,7 @@ impl Plan {
         self
     }
 
-    /// Further lines of the server configuration.
+    /// Further lines of the server configuration; `SIM` in them is the simulated provider's address.
     pub fn config(mut self, lines: &str) -> Self {
         self.extra.push_str(lines);
         self.extra.push('\n');
@@ -120,7 +120,7 @@ impl Plan {
         }
         let names: Vec<&str> = self.targets.iter().map(|(name, _)| name.as_str()).collect();
         writeln!(config, "default_targets: [{}]", names.join(", ")).unwrap();
-        config.push_str(&self.extra);
+        config.push_str(&self.extra.replace("SIM", &simulator.addr().to_string()));
         let write = |folder: &str, documents: &[(String, String)]| {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
             for (name, text) in documents {
