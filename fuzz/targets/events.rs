@@ -11,7 +11,7 @@ use mainstay::provider::aws_events::{AwsDecoder, Message};
 use mainstay::provider::lines::LineDecoder;
 use mainstay::provider::shapes::SHAPES;
 use mainstay::provider::sse::{Event, SseDecoder};
-use mainstay::provider::{DecodeContext, StreamDecoder, StreamEvent};
+use mainstay::provider::{DecodeContext, StreamDecoder, StreamEvent, embeddings};
 
 const ENDS: &[BodyEnd] =
     &[BodyEnd::Complete, BodyEnd::Cut, BodyEnd::Reset, BodyEnd::Idle, BodyEnd::TooLarge];
@@ -37,6 +37,7 @@ fuzz_target!(|data: &[u8]| {
         end,
     };
     let _ = shape.decode(&response, context);
+    let _ = embeddings::decode(&response, context);
 });
 
 /// Chunks of one to seventeen bytes, empty ones among them.

@@ -115,11 +115,12 @@ impl Engine {
         let admission = Admission::new(settings.admission);
         let runs = Runs::new(settings.runs_remembered);
         let (targets, name) = (settings.targets.clone(), settings.default_policy.clone());
+        let embeds = settings.cache.similar().map(|similar| similar.target().clone());
         settings.documents.follow(move |snapshot| {
             // Every run's calls pass the same gates, so these follow the policy of most.
             if let Some(default) = snapshot.policies.get(&name) {
                 let policy = GatePolicy::of(&default.policy);
-                targets.iter().for_each(|target| target.gate.follow(&policy));
+                targets.iter().chain(&embeds).for_each(|target| target.gate.follow(&policy));
             }
         });
         let recorder = Recorder::new(settings.record);
