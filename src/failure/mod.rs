@@ -21,6 +21,14 @@ use std::time::Duration;
 
 use crate::exchange::{Payload, Usage};
 
+/// Finer names of refusals whose cause a provider gives too.
+pub mod refusal {
+    /// The target is cooling down after a rate limit.
+    pub const COOLING_DOWN: &str = "cooling_down";
+    /// The target's quota was used up before.
+    pub const QUOTA_EXHAUSTED: &str = "quota_exhausted";
+}
+
 /// Where the remedy lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureDomain {
@@ -233,6 +241,12 @@ impl Failure {
     /// The domain of its cause.
     pub fn domain(&self) -> FailureDomain {
         self.cause.domain()
+    }
+
+    /// Whether it is a refusal of ours: nothing was sent, since the target takes no call now.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.cause, FailureCause::CircuitOpen | FailureCause::BulkheadFull)
+            || matches!(self.detail, Some(refusal::COOLING_DOWN | refusal::QUOTA_EXHAUSTED))
     }
 
     /// The same failure with a finer name.

@@ -4,6 +4,8 @@
 //! the policy gives for the failure and takes the first feasible rung. What it passes over, and
 //! why, is part of the answer.
 
+mod refusals;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,7 +197,7 @@ impl Judge<'_> {
         }
         match rung {
             Rung::RetryWithBackoff { backoff, also_when_not_retryable, .. } => {
-                self.retry(backoff, *also_when_not_retryable, uses)
+                self.retry(at, backoff, *also_when_not_retryable, uses)
             }
             Rung::RepairOutput { accept_lossy } => self.repair(*accept_lossy),
             Rung::RepromptWithErrors { after_cut, .. } => self.reprompt(*after_cut),
@@ -223,7 +225,13 @@ impl Judge<'_> {
             && self.failure.domain() == FailureDomain::OutputSemantic
     }
 
-    fn retry(&self, backoff: &Backoff, even_if_not_retryable: bool, uses: u32) -> Judgement {
+    fn retry(
+        &self,
+        at: usize,
+        backoff: &Backoff,
+        even_if_not_retryable: bool,
+        uses: u32,
+    ) -> Judgement {
         let execution = &self.policy.execution;
         if !self.failure.retryable && !even_if_not_retryable {
             return Err(SkipReason::NotRetryable);
@@ -234,8 +242,10 @@ impl Judge<'_> {
             return Err(SkipReason::HintTooLong);
         }
         let target = self.source()?;
+        if let Some(reason) = self.not_worth_the_wait(at, target) {
+            return Err(reason);
+        }
         let admits_in = match target.admits_in {
-            Some(_) if self.opened_just_now(target) => return Err(refused(target)),
             Some(admits_in) if admits_in <= execution.hint_limit => admits_in,
             Some(_) | None => return Err(refused(target)),
         };
@@ -247,14 +257,6 @@ impl Judge<'_> {
         let after = own.max(hinted).max(admits_in);
         self.fits(after, target)?;
         Ok(Verdict::Retry { after })
-    }
-
-    /// Whether a breaker has opened on the failure in hand. What is next on the ladder is better than
-    /// to wait for a probe then; a route of `circuit_open` itself may say otherwise.
-    fn opened_just_now(&self, target: &TargetCondition<'_>) -> bool {
-        let is_open =
-            matches!(target.refusal, Some(Refusal::BreakerOpen | Refusal::OutputBreakerOpen));
-        is_open && self.failure.cause != FailureCause::CircuitOpen
     }
 
     fn repair(&self, accept_lossy: bool) -> Judgement {

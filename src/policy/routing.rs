@@ -171,6 +171,15 @@ impl Routing {
         &self.ladders[self.by_cause[cause as usize]]
     }
 
+    /// Whether the ladders of this name are for one cause alone: the policy has said something of
+    /// that very cause.
+    pub fn is_of_one_cause(&self, rule: &str) -> bool {
+        let has_it = |at: &usize| *self.ladders[*at].rule == *rule;
+        let of_table = self.by_cause.iter().filter(|at| has_it(at)).count();
+        let covers = self.overrides.iter().flat_map(|rule| &rule.covers);
+        of_table + covers.filter(|(_, at)| has_it(at)).count() == 1
+    }
+
     /// The ladder of a cause where nothing but the cause is known: of the first override that
     /// holds for every failure of it, else of the table.
     pub fn whatever(&self, cause: FailureCause) -> &Ladder {

@@ -71,6 +71,29 @@ async fn an_open_breaker_sends_steps_to_their_next_target_and_an_operator_has_th
 }
 
 #[tokio::test]
+async fn a_ladder_of_the_whole_domain_does_not_wait_for_a_breaker_while_another_target_answers() {
+    let policy = "policy: {routing: {infrastructure: {ladder: [{retry_with_backoff: {attempts: 3}}, \
+                  fallback_to_target, alert_and_degrade]}}}";
+    let rig = Plan::new()
+        .target("first", "a")
+        .target("second", "b")
+        .policy("default", policy)
+        .start()
+        .await;
+    set(&rig, "first", pb::BreakerState::Open).await;
+    let response = rig.step(say(&["first", "second"], "Hello")).await.unwrap();
+    assert_eq!(told(&response), ["first circuit_open -> fallback_to_target", "second ok"]);
+    let decision = response.result.unwrap().attempts[0].decision.clone().unwrap();
+    assert_eq!(decision.skipped[0].reason, "breaker_open");
+    assert_eq!((rig.calls("a"), rig.calls("b")), (0, 1));
+    // Alone it fails at once and says when to come back.
+    let refused = rig.step(say(&["first"], "Hello")).await.unwrap_err();
+    assert_eq!(refused.verdict(), "Unavailable INFRASTRUCTURE/circuit_open");
+    assert!(refused.refusal.retry_after.is_some());
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn retries_of_all_callers_together_stay_within_the_budget() {
     let policy = "policy: {retry_budget: {ratio: 0.2, floor_per_second: 0.1, window: 60s}, \
                   backoff: {base: 1ms, max: 1ms}}";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Disabled;
+use crate::failure::refusal::{COOLING_DOWN, QUOTA_EXHAUSTED};
 use crate::failure::{Failure, FailureCause, FailureDomain};
 use crate::resilience::breaker::{Outcome, Outlook};
 
@@ -47,7 +48,7 @@ pub(super) fn disabled(disabled: &Disabled) -> Failure {
 
 pub(super) fn cooling_down(left: Duration) -> Failure {
     let message = "the target is cooling down after a rate limit; nothing was sent";
-    refusal(FailureCause::RateLimited, message, "cooling_down", Some(left))
+    refusal(FailureCause::RateLimited, message, COOLING_DOWN, Some(left))
 }
 
 pub(super) fn quota(left: Option<Duration>) -> Failure {
@@ -55,7 +56,7 @@ pub(super) fn quota(left: Option<Duration>) -> Failure {
         Some(_) => "the target's quota is used up until its reset; nothing was sent",
         None => "the target's quota is used up until an operator enables it; nothing was sent",
     };
-    refusal(FailureCause::QuotaExhausted, message, "quota_exhausted", left)
+    refusal(FailureCause::QuotaExhausted, message, QUOTA_EXHAUSTED, left)
 }
 
 pub(super) fn breaker(outlook: Outlook) -> Failure {

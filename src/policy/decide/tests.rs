@@ -219,7 +219,8 @@ fn retries_of_one_target_are_not_those_of_another() {
 #[test]
 fn a_failure_without_a_call_may_be_waited_for_without_budget() {
     let refused = |change: fn(&mut Scene)| {
-        Scene::new(FailureCause::CircuitOpen, RETRY).with(|s| {
+        let of_cause = format!("{{causes: {{circuit_open: {RETRY}}}}}");
+        Scene::new(FailureCause::CircuitOpen, &of_cause).with(|s| {
             s.history = History::default();
             s.targets[0].admits_in = Some(9 * S);
             s.targets[0].refusal = Some(Refusal::BreakerOpen);
@@ -439,3 +440,4 @@ mod degrade;
 mod least_bad;
 mod properties;
 mod reask;
+mod refusals;
