@@ -220,6 +220,8 @@ fn attempt(record: &AttemptRecord) -> pb::Attempt {
             .collect(),
         verifications: record.verifications.iter().map(|report| step(report, true)).collect(),
         panic: record.panic,
+        hedge: record.hedge,
+        cancelled: record.cancelled.is_some(),
         time_to_first_chunk: record.time_to_first_chunk.and_then(duration),
     }
 }

@@ -63,6 +63,8 @@ fn attempt(attempt: &pb::Attempt) -> Value {
     told["number"] = attempt.number.into();
     told["target"] = attempt.target.as_str().into();
     told["called"] = attempt.called.into();
+    told["hedge"] = attempt.hedge.into();
+    told["cancelled"] = attempt.cancelled.into();
     told["check"] = check.into();
     told["further"] = further.collect();
     told["verifications"] = attempt.verifications.iter().map(step).collect();

@@ -27,23 +27,16 @@ pub struct Attempted {
     pub result: Result<Candidate, Box<Unusable>>,
 }
 
-/// Makes one attempt on `target`, ending at `deadline` at the latest.
-pub async fn make(
-    cx: &StepContext<'_>,
-    target: &Arc<Target>,
-    messages: &[Message],
-    asked: &Reask,
-    leave: Leave,
-    number: u32,
-    deadline: Instant,
-) -> Attempted {
-    let began = Instant::now();
-    let mut record = AttemptRecord {
+/// The record of an attempt that is about to be made.
+pub(super) fn begin(target: &Target, number: u32, leave: Leave) -> AttemptRecord {
+    AttemptRecord {
         number,
         target: target.name.clone(),
         started: SystemTime::now(),
         duration: Duration::ZERO,
         called: false,
+        hedge: false,
+        cancelled: None,
         span_id: trace::new_span_id(),
         time_to_first_chunk: None,
         usage: crate::exchange::Usage::default(),
@@ -58,15 +51,22 @@ pub async fn make(
         verifications: Vec::new(),
         useful: false,
         panic: leave.is_panic,
-    };
-    let result = go(cx, target, messages, asked, leave, deadline, &mut record).await;
+    }
+}
+
+/// Notes what came of an attempt.
+pub(super) fn settle(
+    target: &Target,
+    record: &mut AttemptRecord,
+    began: Instant,
+    result: &Result<Candidate, Box<Unusable>>,
+) {
     record.duration = began.elapsed();
-    if let Err(unusable) = &result {
+    if let Err(unusable) = result {
         record.usage += unusable.failure.usage;
         record.failure = Some(unusable.failure.clone());
     }
     record.cost_usd = target.price.cost(&record.usage);
-    Attempted { record, result }
 }
 
 /// A call that brought no reply.
@@ -87,7 +87,8 @@ fn refused(failure: Failure) -> Box<Unusable> {
     Box::new(failure.into())
 }
 
-async fn go(
+/// Makes the call and checks what it brings.
+pub(super) async fn go(
     cx: &StepContext<'_>,
     target: &Arc<Target>,
     messages: &[Message],

@@ -57,7 +57,7 @@ pub enum Ability {
 }
 
 /// What a request asks of a target.
-struct Needs {
+pub(super) struct Needs {
     tokens: u64,
     abilities: Vec<Ability>,
 }
@@ -85,7 +85,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn needs(&self) -> Needs {
+    pub(super) fn needs(&self) -> Needs {
         let step = &self.cx.planned.step;
         let answer = step.sampling.max_output_tokens.unwrap_or(0);
         let has_image = |message: &Message| {
@@ -167,15 +167,19 @@ pub(super) fn conditions<'a>(
     meant.iter().filter_map(of).collect()
 }
 
-fn view(target: &Target, weight: u32, needs: &Needs) -> TargetView {
+/// Whether a target has the window and the abilities for a request.
+pub(super) fn suits(target: &Target, needs: &Needs) -> bool {
     let window = target.context_window.map(u64::from);
     let fits = window.is_none_or(|window| needs.tokens <= window);
-    let able = !needs.abilities.iter().any(|ability| target.lacks.contains(ability));
+    fits && !needs.abilities.iter().any(|ability| target.lacks.contains(ability))
+}
+
+fn view(target: &Target, weight: u32, needs: &Needs) -> TargetView {
     let standing = target.gate.load();
     TargetView {
         weight,
         admits: standing.admits,
-        suits: fits && able,
+        suits: suits(target, needs),
         latency: standing.likely_duration,
         price: target.price.input + target.price.output,
         load: standing.share,

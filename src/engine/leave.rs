@@ -178,9 +178,9 @@ impl Walk<'_, '_> {
     }
 
     /// Puts back what was drawn for a call that was not made.
-    pub(super) fn put_back(&mut self, target: &Target, called: bool) {
+    pub(super) fn put_back(&mut self, called: bool) {
         if std::mem::take(&mut self.paid) && !called {
-            target.gate.put_back_retry(&self.cx.run.tenant);
+            self.target.gate.put_back_retry(&self.cx.run.tenant);
         }
     }
 

@@ -4,6 +4,7 @@
 //! (one call), and `provider::transport`. The engine decides nothing about failures; `policy`
 //! does.
 
+mod abandoned;
 mod act;
 pub mod active_policy;
 pub mod admission;
@@ -17,6 +18,7 @@ pub mod events;
 mod export;
 pub mod gates;
 pub mod groups;
+mod hedge;
 pub mod ids;
 mod leave;
 mod memory;
@@ -33,7 +35,6 @@ mod submit;
 pub mod targets;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime};
@@ -42,7 +43,8 @@ use tokio::time::Instant;
 
 pub use submit::{CallName, RunRequest, SubmitError, Work, did_you_mean};
 
-use active_policy::{ActiveDocuments, PipelineVersion, PolicyVersion};
+use abandoned::{Abandoned, CancelOnDrop, Source, Underway};
+use active_policy::{ActiveDocuments, PolicyVersion};
 use admission::{Admission, AdmissionSettings, NotAdmitted, Permit};
 use alerts::Alerts;
 use cache::OutputCache;
@@ -56,7 +58,7 @@ use step::RunContext;
 use targets::Targets;
 
 use crate::journal::{PolicyRef, RunRecord, RunState, StepReport};
-use crate::store::memory::{Accepted, Conflict, RunHandle, Runs, cancel_if_running};
+use crate::store::memory::{Accepted, Conflict, RunHandle, Runs};
 use crate::tasks::Tasks;
 use crate::telemetry::trace::Tracer;
 
@@ -241,11 +243,8 @@ impl Engine {
         request: &RunRequest,
         run_id: &str,
     ) -> Result<Arc<PolicyVersion>, SubmitError> {
-        let of_pipeline = match &request.work {
-            Work::Step { of, .. } => of.as_ref(),
-            Work::Pipeline(version) => Some(version),
-        }
-        .and_then(|version| version.planned.pipeline.policy.clone());
+        let of = request.work.of_pipeline();
+        let of_pipeline = of.and_then(|version| version.planned.pipeline.policy.clone());
         let name =
             request.policy.as_deref().or(of_pipeline.as_deref()).unwrap_or(self.default_policy());
         self.documents().policy_for(name, run_id).ok_or_else(|| {
@@ -262,10 +261,7 @@ impl Engine {
         run_id: Arc<str>,
         policy: &PolicyVersion,
     ) -> RunRecord {
-        let of = match &request.work {
-            Work::Step { of, .. } => of.as_ref(),
-            Work::Pipeline(version) => Some(version),
-        };
+        let of = request.work.of_pipeline();
         RunRecord {
             run_id,
             tenant: request.tenant.clone(),
@@ -277,7 +273,7 @@ impl Engine {
             steps: Vec::new(),
             step_order: Vec::new(),
             failure: None,
-            labels: Arc::new(labels(of, &request.labels)),
+            labels: Arc::new(request.all_labels()),
             created: SystemTime::now(),
             ended: None,
             trace_id: request.trace.trace_id,
@@ -298,11 +294,18 @@ impl Engine {
         let mut record = self.first_record(&request, run_id, &policy);
         let context =
             self.context(&request, &record, request.caller_deadline - answer_margin(time), &policy);
-        let outcome = self
-            .execute(&request, &policy, &context, |index, report| {
-                place(&mut record, index, report);
-            })
-            .await;
+        let mut underway = Underway {
+            engine: self,
+            request: &request,
+            run: &context,
+            record: Source::Own(&mut record),
+            began: now,
+            is_over: false,
+        };
+        let place = |index, report| underway.place(index, report);
+        let outcome = self.execute(&request, &policy, &context, place).await;
+        underway.is_over = true;
+        drop(underway);
         finish(&mut record, outcome);
         self.documents().note_ended(&record, now);
         self.export(&request, &context, &record, now);
@@ -386,15 +389,21 @@ impl Engine {
         let mut context = self.context(request, &record, answer_by, policy);
         context.events = Some(handle.events.clone());
         context.tell(|| RunEventKind::Started(record.clone()));
-        let work = self.execute(request, policy, &context, |index, report| {
-            handle.update(|record| place(record, index, report));
-        });
-        let outcome = tokio::select! {
-            outcome = work => outcome,
-            () = handle.cancel.cancelled() => {
-                RunOutcome { output: None, failure: None, state: RunState::Cancelled }
-            }
+        let mut underway = Underway {
+            engine: self,
+            request,
+            run: &context,
+            record: Source::Kept(handle),
+            began,
+            is_over: false,
         };
+        let place = |index, report| underway.place(index, report);
+        let outcome = tokio::select! {
+            outcome = self.execute(request, policy, &context, place) => outcome,
+            () = handle.cancel.cancelled() => abandoned::cancelled(),
+        };
+        underway.is_over = true;
+        drop(underway);
         let mut ended = RunRecord::clone(&handle.record());
         finish(&mut ended, outcome);
         self.documents().note_ended(&ended, began);
@@ -421,6 +430,7 @@ impl Engine {
             extra_calls_left: AtomicU32::new(policy.policy.execution.run_extra_calls_max),
             events: None,
             outlet: request.outlet.clone(),
+            abandoned: Abandoned::default(),
         }
     }
 
@@ -456,16 +466,6 @@ fn answer_by(request: &RunRequest) -> Instant {
     request.caller_deadline - answer_margin(time)
 }
 
-/// The pipeline's labels with the caller's over them.
-fn labels(
-    of: Option<&Arc<PipelineVersion>>,
-    own: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    let mut labels = of.map(|version| version.planned.pipeline.labels.clone()).unwrap_or_default();
-    labels.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
-    labels
-}
-
 /// Puts a step's report at its place: in the order of the pipeline, which is the order of `index`.
 fn place(record: &mut RunRecord, index: usize, report: Arc<StepReport>) {
     // Reports come as steps end; those of a pipeline carry their index in `order`.
@@ -486,12 +486,4 @@ async fn await_end(handle: &RunHandle, deadline: Instant) -> Result<Arc<RunRecor
     tokio::time::timeout(time.saturating_sub(answer_margin(time)), handle.ended())
         .await
         .map_err(|_| SubmitError::StillRunning { run_id: handle.record().run_id.to_string() })
-}
-
-struct CancelOnDrop<'a>(&'a RunHandle);
-
-impl Drop for CancelOnDrop<'_> {
-    fn drop(&mut self) {
-        cancel_if_running(self.0);
-    }
 }

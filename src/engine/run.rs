@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Engine;
+use super::abandoned::Abandoned;
 use super::active_policy::{PipelineVersion, PolicyVersion};
 use super::events::RunEventKind;
 use super::plan::PlannedStep;
@@ -104,6 +105,7 @@ fn context<'a>(
         element,
         until: inputs.run.answer_by,
         outlet: inputs.run.outlet.as_ref(),
+        abandoned: Abandoned::default(),
     }
 }
 

@@ -12,15 +12,17 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Engine;
+use super::abandoned::{self, Abandoned};
 use super::act::{self, Next};
 use super::active_policy::PolicyVersion;
 use super::alerts::AlertSite;
-use super::attempt;
+use super::attempt::Attempted;
 use super::cache::CacheKey;
 use super::checks::{self, Unusable};
 use super::events::{Events, RunEventKind};
 use super::groups;
-use super::leave::Unpaid;
+use super::hedge::{self, Raced};
+use super::leave::{Leave, Unpaid};
 use super::outlet::Outlet;
 use super::plan::PlannedStep;
 use super::reask::Reask;
@@ -28,7 +30,7 @@ use super::recorder::{Noted, Notes};
 use super::targets::Target;
 use crate::exchange::Message;
 use crate::failure::Failure;
-use crate::journal::{DecisionRecord, DegradedBy, RunState, StepOutput, StepReport};
+use crate::journal::{AttemptRecord, DecisionRecord, DegradedBy, RunState, StepOutput, StepReport};
 use crate::pipeline::Scope;
 use crate::policy::record::RecordedFailure;
 use crate::policy::{
@@ -62,6 +64,8 @@ pub struct RunContext {
     pub events: Option<Arc<Events>>,
     /// For the one who reads the output of its only step while it is written.
     pub outlet: Option<Outlet>,
+    /// Steps that were dropped before their end.
+    pub abandoned: Abandoned<StepReport>,
 }
 
 impl RunContext {
@@ -96,6 +100,8 @@ pub struct StepContext<'a> {
     pub until: Instant,
     /// Where its output goes while it is written.
     pub outlet: Option<&'a Outlet>,
+    /// Attempts that were dropped before their end.
+    pub abandoned: Abandoned<AttemptRecord>,
 }
 
 /// A step under way.
@@ -123,6 +129,7 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) worth_keeping: bool,
     began: Instant,
     notes: Notes,
+    is_over: bool,
 }
 
 /// Runs a step to its end. Never fails: what went wrong is in the report.
@@ -196,6 +203,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             worth_keeping: false,
             began,
             notes: Notes::default(),
+            is_over: false,
         })
     }
 }
@@ -205,28 +213,28 @@ impl Walk<'_, '_> {
     pub(super) async fn go(&mut self) {
         loop {
             let number = u32::try_from(self.report.attempts.len()).unwrap_or(u32::MAX) + 1;
-            let first = self.history.calls() == 0;
-            let target = self.target.clone();
             let leave = self.leave();
             self.is_panic = false;
-            let messages = self.reask.messages.as_deref().unwrap_or(&self.prompt);
-            let made =
-                attempt::make(self.cx, &target, messages, &self.reask, leave, number, self.until)
-                    .await;
-            let mut record = made.record;
-            self.put_back(&target, record.called);
-            if record.called {
-                self.history.record_call(&target.name);
-                self.history.record_cost(record.cost_usd);
-                if !first {
-                    let _ = self.cx.run.extra_calls_left.fetch_update(
-                        Ordering::Relaxed,
-                        Ordering::Relaxed,
-                        |left| left.checked_sub(1),
-                    );
-                }
+            let Raced { made, target, other } = self.attempt(leave, number).await;
+            let Attempted { mut record, result } = made;
+            let was_called = match &other {
+                Some(first) if record.hedge => first.called,
+                Some(_) | None => record.called,
+            };
+            self.put_back(was_called);
+            if let Some(other) = &other {
+                self.note_beside(other);
             }
-            let again_after = self.settle(made.result, &mut record).await;
+            self.target = target;
+            self.count(&record);
+            let behind = match other {
+                Some(first) if record.hedge => {
+                    self.report.attempts.push(*first);
+                    None
+                }
+                other => other,
+            };
+            let again_after = self.settle(result, &mut record).await;
             if record.failure.is_some() {
                 self.cx.run.tell(|| RunEventKind::AttemptFailed {
                     step: self.report.step.clone(),
@@ -236,11 +244,27 @@ impl Walk<'_, '_> {
             }
             self.tell_restart(&record, again_after.is_some()).await;
             self.report.attempts.push(record);
+            self.report.attempts.extend(behind.map(|other| *other));
             match again_after {
                 Some(wait) if wait.is_zero() => {}
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return,
             }
+        }
+    }
+
+    /// Makes the next attempt and, where the policy hedges and it is slow, one beside it.
+    async fn attempt(&self, leave: Leave, number: u32) -> Raced {
+        let messages = self.reask.messages.as_deref().unwrap_or(&self.prompt);
+        let (target, asked) = (&self.target, &self.reask);
+        match self.hedge_after(leave) {
+            None => {
+                let kind = (leave, number);
+                let made = abandoned::alone(self.cx, target, messages, asked, kind, self.until);
+                Raced { made: made.await, target: target.clone(), other: None }
+            }
+            // Boxed, so that attempts without another beside them do not carry its size about.
+            Some(after) => Box::pin(hedge::race(self, messages, (leave, number), after)).await,
         }
     }
 
@@ -338,9 +362,15 @@ impl Walk<'_, '_> {
 
     /// Counts a failure for alerts.
     pub(super) fn note(&mut self, failure: &Failure) {
-        self.history.record_failure(&self.target.name, failure);
+        let target = self.target.name.clone();
+        self.note_of(&target, failure);
+    }
+
+    /// The same for a failure of another target than the walk's.
+    pub(super) fn note_of(&mut self, target: &Arc<str>, failure: &Failure) {
+        self.history.record_failure(target, failure);
         let alerts = &self.cx.policy.policy.alerts;
-        let site = self.alert_site(failure);
+        let site = AlertSite { target, ..self.alert_site(failure) };
         let threshold = alerts.threshold(failure.domain());
         self.cx.engine.alerts().count(&site, threshold, alerts.window, Instant::now());
     }
@@ -390,11 +420,33 @@ impl Walk<'_, '_> {
 
     fn end(mut self) -> StepReport {
         self.report.duration = self.began.elapsed();
-        let step = self.notes.into_step(self.cx, &self.report, &self.history, Instant::now());
+        let notes = std::mem::take(&mut self.notes);
+        let step = notes.into_step(self.cx, &self.report, &self.history, Instant::now());
         if let Some(step) = step {
             self.cx.engine.recorder().keep(step);
         }
-        self.report
+        self.is_over = true;
+        self.take_report()
+    }
+
+    fn take_report(&mut self) -> StepReport {
+        let (step, started) = (self.report.step.clone(), self.report.started);
+        std::mem::replace(&mut self.report, StepReport::begun(step, None, started))
+    }
+}
+
+impl Drop for Walk<'_, '_> {
+    /// A step that is dropped before its end leaves what it did with its run.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut report = self.take_report();
+        report.attempts.extend(self.cx.abandoned.take());
+        report.state = RunState::Cancelled;
+        report.duration = self.began.elapsed();
+        report.target = Some(self.target.name.clone());
+        self.cx.run.abandoned.put(report);
     }
 }
 

@@ -41,6 +41,16 @@ pub enum Work {
     Pipeline(Arc<PipelineVersion>),
 }
 
+impl Work {
+    /// The pipeline that is run, or that the step is from.
+    pub fn of_pipeline(&self) -> Option<&Arc<PipelineVersion>> {
+        match self {
+            Self::Step { of, .. } => of.as_ref(),
+            Self::Pipeline(version) => Some(version),
+        }
+    }
+}
+
 /// A request to run something, parsed.
 pub struct RunRequest {
     /// Whose run it is.
@@ -76,6 +86,17 @@ pub struct RunRequest {
     pub call: CallName,
     /// Where its output goes while it is written; set by [`super::Engine::stream`].
     pub outlet: Option<Outlet>,
+}
+
+impl RunRequest {
+    /// The pipeline's labels with the caller's over them.
+    pub fn all_labels(&self) -> BTreeMap<String, String> {
+        let of = self.work.of_pipeline();
+        let mut labels =
+            of.map(|version| version.planned.pipeline.labels.clone()).unwrap_or_default();
+        labels.extend(self.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+        labels
+    }
 }
 
 /// A request that could not be served. A failed run is none of these: it is a record.

@@ -9,6 +9,7 @@ use std::pin::Pin;
 
 use serde_json::Value;
 
+use super::abandoned::Abandoned;
 use super::checks::{Candidate, Unusable};
 use super::events::RunEventKind;
 use super::plan::PlannedStep;
@@ -69,6 +70,7 @@ impl Walk<'_, '_> {
             until: self.until,
             // What the verifier writes is for nobody's eyes.
             outlet: None,
+            abandoned: Abandoned::default(),
         };
         let report = boxed(&cx).await;
         self.cx.run.tell(|| RunEventKind::StepEnded(report.clone().into()));

@@ -234,6 +234,11 @@ pub struct AttemptRecord {
     pub duration: Duration,
     /// Whether something was sent.
     pub called: bool,
+    /// Whether it was made beside a slow one.
+    pub hedge: bool,
+    /// Why it was given up, if it was. Its tokens are then what is known of it: those of the prompt,
+    /// as the attempt beside it counted them, or none.
+    pub cancelled: Option<Cancelled>,
     /// Time to the first content, for streamed attempts that brought any.
     pub time_to_first_chunk: Option<Duration>,
     /// Span id that went to the provider; 0 without a trace.
@@ -263,6 +268,25 @@ pub struct AttemptRecord {
     pub useful: bool,
     /// Whether it was made although every target refused: the policy wanted the least bad called.
     pub panic: bool,
+}
+
+/// Why an attempt was given up. It is no failure, and says nothing about its target's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cancelled {
+    /// The attempt beside it was faster.
+    Outrun,
+    /// Its run ended: the caller went away, or an operator or another step ended it.
+    WithItsRun,
+}
+
+impl Cancelled {
+    /// Stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Outrun => "outrun",
+            Self::WithItsRun => "with_its_run",
+        }
+    }
 }
 
 impl AttemptRecord {

@@ -4,6 +4,7 @@
 //! the policy gives for the failure and takes the first feasible rung. What it passes over, and
 //! why, is part of the answer.
 
+mod hedge;
 mod refusals;
 
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use super::routing::Site;
 use super::settings::{AfterContent, WhenAllRefuse};
 use crate::failure::{Failure, FailureCause, FailureDomain};
 use crate::resilience::backoff::{Backoff, after_hint};
+
+pub use hedge::hedge;
 
 /// Time and luck.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -298,6 +301,10 @@ impl Judge<'_> {
     /// The first target of the list that was not asked yet and can be asked now. With none, the
     /// reason of the first that was not asked yet.
     fn fallback(&self, named: &[Arc<str>]) -> Judgement {
+        self.next_target(named).map(|target| Verdict::Fallback { target })
+    }
+
+    fn next_target(&self, named: &[Arc<str>]) -> Result<Arc<str>, SkipReason> {
         self.room_for_a_call()?;
         let all = self.conditions.targets;
         let mut reason = SkipReason::NoTargetLeft;
@@ -317,7 +324,7 @@ impl Judge<'_> {
             let known = |name: &Arc<str>| all.iter().find(|target| *target.name == **name);
             named.iter().find(|name| known(name).is_some_and(&mut consider)).cloned()
         };
-        taken.map(|target| Verdict::Fallback { target }).ok_or(reason)
+        taken.ok_or(reason)
     }
 
     fn can_take(&self, target: &TargetCondition<'_>) -> Result<(), SkipReason> {

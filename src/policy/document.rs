@@ -4,10 +4,12 @@
 //! that editors complete from. What they cannot say is checked by [`compile`](mod@super::compile).
 //! Every key has a default, and a section without content is a section with its defaults.
 
+mod hedge_after;
 mod sections;
 
 use std::collections::BTreeMap;
 
+pub use hedge_after::HedgeAfterText;
 pub use sections::{
     AfterContentName, AlertsSection, BreakerSection, BudgetSection, CacheSection, HedgeSection,
     ObservabilitySection, RedactionSection, SemanticSection, StreamingSection, ValidationSection,

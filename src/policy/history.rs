@@ -22,6 +22,7 @@ pub struct History {
     ended: bool,
     panicked: bool,
     content_shown: bool,
+    hedges: u32,
 }
 
 /// What a step did with one target.
@@ -80,6 +81,16 @@ impl History {
     /// Adds what a provider call cost.
     pub fn record_cost(&mut self, usd: f64) {
         self.cost_usd += usd.max(0.0);
+    }
+
+    /// Notes that a second attempt was made beside a slow one.
+    pub fn record_hedge(&mut self) {
+        self.hedges = self.hedges.saturating_add(1);
+    }
+
+    /// Second attempts beside slow ones so far.
+    pub fn hedges(&self) -> u32 {
+        self.hedges
     }
 
     /// Notes whether somebody reads along and has seen content.

@@ -33,15 +33,15 @@ pub mod simulate;
 use std::sync::Arc;
 
 pub use compile::{Known, compile};
-pub use decide::{Conditions, Moment, ReaskRoom, TargetCondition, decide};
+pub use decide::{Conditions, Moment, ReaskRoom, TargetCondition, decide, hedge};
 pub use decision::{Decision, DegradeSource, Refusal, RepairOffer, SkipReason, Skipped, Verdict};
 pub use history::History;
 pub use ladder::{Action, AfterCut, Ladder, RuleName, Rung};
 pub use outage::{Outage, outage};
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
-    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction,
-    SemanticPolicy, Validation, WhenAllRefuse,
+    AfterContent, Alerts, CachePolicy, Execution, HedgeAfter, HedgeSettings, Observability,
+    Redaction, SemanticPolicy, Validation, WhenAllRefuse,
 };
 
 use crate::failure::Failure;

@@ -191,19 +191,32 @@ pub enum AfterContent {
     Fail,
 }
 
+/// When an attempt is slow enough for a second one beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// After this long.
+    Fixed(Duration),
+    /// After the time within which 95 of 100 of its target's calls end lately; never while too few
+    /// are known.
+    P95,
+}
+
 /// A second attempt beside a slow first one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HedgeSettings {
     /// Off by default: it pays twice.
     pub enabled: bool,
-    /// An attempt without an answer after this long is hedged.
-    pub after: Duration,
+    /// When an attempt without an answer is hedged.
+    pub after: HedgeAfter,
+    /// Most second attempts of one step.
+    pub max_per_step: u32,
     /// Targets for the second attempt; empty for the step's own list.
     pub targets: Vec<Arc<str>>,
 }
 
 impl Default for HedgeSettings {
     fn default() -> Self {
-        Self { enabled: false, after: Duration::from_secs(5), targets: Vec::new() }
+        let after = HedgeAfter::Fixed(Duration::from_secs(5));
+        Self { enabled: false, after, max_per_step: 1, targets: Vec::new() }
     }
 }

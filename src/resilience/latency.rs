@@ -45,9 +45,14 @@ impl Latency {
 
     /// The time within which this share of the calls ended; `None` when too few are known.
     pub fn quantile(&mut self, share: f64, now: Duration) -> Option<Duration> {
+        self.quantile_of(CALLS_MIN, share, now)
+    }
+
+    /// The same, out of so many calls at least: a tail takes more than a middle.
+    pub fn quantile_of(&mut self, least: u32, share: f64, now: Duration) -> Option<Duration> {
         self.turn(now);
         let calls = self.counts[0].saturating_add(self.counts[1]);
-        if calls < CALLS_MIN {
+        if calls < least.max(CALLS_MIN) {
             return None;
         }
         let wanted = (f64::from(calls) * share).ceil().max(1.0);

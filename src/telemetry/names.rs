@@ -56,6 +56,10 @@ pub const ATTEMPTS: &str = "mainstay.attempts";
 pub const TARGET: &str = "mainstay.target";
 /// False when nothing was sent.
 pub const CALLED: &str = "mainstay.called";
+/// True for an attempt beside a slow one.
+pub const HEDGE: &str = "mainstay.attempt.hedge";
+/// Why an attempt was given up: `outrun` by the one beside it, or `with_its_run`.
+pub const CANCELLED: &str = "mainstay.attempt.cancelled";
 /// True when every target refused and the least bad one was called all the same.
 pub const PANIC: &str = "mainstay.panic";
 /// What came of checking the output.

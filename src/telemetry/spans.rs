@@ -195,6 +195,12 @@ fn attempt_span(
     if attempt.panic {
         attributes.push(KeyValue::new(names::PANIC, true));
     }
+    if attempt.hedge {
+        attributes.push(KeyValue::new(names::HEDGE, true));
+    }
+    if let Some(cancelled) = attempt.cancelled {
+        attributes.push(text(names::CANCELLED, cancelled.name()));
+    }
     if attempt.cost_usd > 0.0 {
         attributes.push(KeyValue::new(names::COST_USD, attempt.cost_usd));
     }

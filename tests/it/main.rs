@@ -18,6 +18,7 @@ mod cli;
 mod control;
 mod events_properties;
 mod groups;
+mod hedges;
 mod hostile_documents;
 mod outputs_checks;
 mod outputs_properties;

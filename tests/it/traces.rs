@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::Request;
 
 use super::support::collector::{Collector, attribute, text_of};
-use super::support::{Plan, Rig, inline, say};
+use super::support::{Plan, Rig, eventually, inline, run_of, say};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -96,6 +96,57 @@ async fn an_unsampled_trace_costs_nothing_unless_it_fails() {
     let server = named(&spans, "RunStep")[0];
     assert_eq!(attribute(server, "mainstay.failure.domain").as_deref(), Some("INPUT_CONSTRAINT"));
     assert_eq!(attribute(server, "rpc.response.status_code").as_deref(), Some("INVALID_ARGUMENT"));
+    rig.stop().await;
+    collector.stop();
+}
+
+#[tokio::test]
+async fn a_call_that_its_caller_cancels_shows_what_it_had_done() {
+    let collector = Collector::start().await;
+    let rig = rig(&collector, "hang").await;
+    let mut client = rig.client();
+    let mut request = Request::new(inline(say(&["bad"], "the secret prompt")));
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+    let call = tokio::spawn(async move { client.run_step(request).await });
+    eventually("the call is under way", || rig.calls("m") == 1).await;
+    call.abort();
+    let spans = collector.trace_with(|span| span.name == "RunStep").await;
+    let server = named(&spans, "RunStep")[0];
+    assert_eq!(attribute(server, "rpc.response.status_code").as_deref(), Some("CANCELLED"));
+    assert_eq!(attribute(server, "mainstay.state").as_deref(), Some("cancelled"));
+    let step = named(&spans, "step step")[0];
+    assert_eq!(attribute(step, "mainstay.state").as_deref(), Some("cancelled"));
+    assert_eq!(step.parent_span_id, server.span_id);
+    let attempt = spans.iter().find(|span| span.name.starts_with("chat ")).unwrap();
+    assert_eq!(attempt.parent_span_id, step.span_id);
+    assert_eq!(attribute(attempt, "mainstay.attempt.cancelled").as_deref(), Some("with_its_run"));
+    assert_eq!(attribute(attempt, "mainstay.target").as_deref(), Some("bad"));
+    assert_eq!(attribute(attempt, "mainstay.failure.cause"), None, "to leave is no failure");
+    let gate = rig.service.engine().targets().get("bad").unwrap().gate.view();
+    assert!(gate.failures.is_empty() && gate.in_flight == 0, "{gate:?}");
+    rig.stop().await;
+    collector.stop();
+}
+
+#[tokio::test]
+async fn a_run_that_an_operator_cancels_shows_what_it_had_done() {
+    let collector = Collector::start().await;
+    let rig = Plan::new()
+        .target("bad", "m!hang")
+        .pipeline("one", "name: one\nsteps: [{name: only, targets: [bad], prompt: Hello}]\n")
+        .config(&format!("telemetry: {{otlp_endpoint: '{}'}}", collector.endpoint))
+        .start()
+        .await;
+    let mut request = run_of("one", &serde_json::json!({}));
+    request.no_wait = true;
+    let run = rig.client().run_pipeline(request).await.unwrap().into_inner().run.unwrap();
+    eventually("the call is under way", || rig.calls("m") == 1).await;
+    let cancel = pb::CancelRunRequest { run_id: run.run_id, ..Default::default() };
+    rig.client().cancel_run(cancel).await.unwrap();
+    let spans = collector.trace_with(|span| span.name == "RunPipeline").await;
+    let attempt = spans.iter().find(|span| span.name.starts_with("chat ")).unwrap();
+    assert_eq!(attribute(attempt, "mainstay.attempt.cancelled").as_deref(), Some("with_its_run"));
     rig.stop().await;
     collector.stop();
 }

@@ -64,6 +64,9 @@ pub struct Load {
     pub share: f64,
 }
 
+/// Calls that must be known before their tail says anything: one of 20 is slower than the p95.
+const P95_CALLS_MIN: u32 = 20;
+
 impl Gate {
     /// An open gate for the target of this name. It has the default figures until it is told to
     /// follow a policy.
@@ -224,6 +227,20 @@ impl Gate {
     /// What a call usually takes.
     pub fn likely_duration(&self) -> Option<Duration> {
         self.state().usual(self.now())
+    }
+
+    /// The time within which 95 of 100 calls end, where enough of them are known for that.
+    pub fn latency_p95(&self) -> Option<Duration> {
+        let now = self.now();
+        self.state().latency.quantile_of(P95_CALLS_MIN, 0.95, now)
+    }
+
+    /// Takes note of a call that was given up after this long for a faster one on another target.
+    /// It is no failure; but left out, the slow calls would be missing among those that the target
+    /// is known by.
+    pub fn took_longer_than(&self, took: Duration) {
+        let now = self.now();
+        self.state().latency.record(took, now);
     }
 
     /// Takes an extra call of this caller out of the retry budgets, if they have room.

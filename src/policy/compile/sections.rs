@@ -7,12 +7,12 @@ use std::time::Duration;
 use regex::RegexBuilder;
 
 use super::super::document::{
-    AfterContentName, BackoffSection, BudgetSection, ExecutionSection, GrowthName, JitterName,
-    PolicyBody, SemanticSection, WhenAllRefuseName,
+    AfterContentName, BackoffSection, BudgetSection, ExecutionSection, GrowthName, HedgeAfterText,
+    JitterName, PolicyBody, SemanticSection, WhenAllRefuseName,
 };
 use super::super::settings::{
-    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction,
-    SemanticPolicy, Validation, WhenAllRefuse,
+    AfterContent, Alerts, CachePolicy, Execution, HedgeAfter, HedgeSettings, Observability,
+    Redaction, SemanticPolicy, Validation, WhenAllRefuse,
 };
 use super::Known;
 use super::report::{Report, suggestion};
@@ -374,7 +374,12 @@ pub(super) fn hedge(
     let Some(raw) = &body.hedge else { return default };
     HedgeSettings {
         enabled: raw.enabled.unwrap_or(default.enabled),
-        after: raw.after.map_or(default.after, |after| after.0),
+        after: match raw.after {
+            None => default.after,
+            Some(HedgeAfterText::Fixed(after)) => HedgeAfter::Fixed(after.0),
+            Some(HedgeAfterText::P95) => HedgeAfter::P95,
+        },
+        max_per_step: raw.max_per_step.unwrap_or(default.max_per_step),
         targets: targets(raw.targets.as_deref(), "/hedge/targets", known, report),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::compile::{Known, compile};
 use super::super::decision::{DegradeSource, Refusal, RepairOffer, SkipReason, Verdict};
-use super::super::{History, Policy, Site};
+use super::super::{HedgeAfter, History, Policy, Site};
 use super::*;
 use crate::document::Document;
 use crate::failure::{Failure, FailureCause};
@@ -437,6 +437,7 @@ policy:
 }
 
 mod degrade;
+mod hedge;
 mod least_bad;
 mod properties;
 mod reask;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::super::Policy;
 use super::super::settings::{
-    AfterContent, Alerts, CachePolicy, Execution, HedgeSettings, Observability, Redaction,
-    Validation, WhenAllRefuse,
+    AfterContent, Alerts, CachePolicy, Execution, HedgeAfter, HedgeSettings, Observability,
+    Redaction, Validation, WhenAllRefuse,
 };
 use crate::document::DurationText;
 use crate::failure::FailureDomain;
@@ -71,9 +71,14 @@ fn all(policy: &Policy) -> Settings {
         AfterContent::Fail => "fail",
     };
     add(&mut to, "streaming.after_content", after_content);
-    let HedgeSettings { enabled, after, targets } = hedge;
+    let HedgeSettings { enabled, after, max_per_step, targets } = hedge;
+    let after = match after {
+        HedgeAfter::Fixed(after) => time(*after),
+        HedgeAfter::P95 => "p95".to_owned(),
+    };
     add(&mut to, "hedge.enabled", enabled);
-    add(&mut to, "hedge.after", time(*after));
+    add(&mut to, "hedge.after", after);
+    add(&mut to, "hedge.max_per_step", max_per_step);
     add(&mut to, "hedge.targets", list(targets, "the step's list"));
     add_alerts(alerts, &mut to);
     let Redaction { fields, patterns } = redaction;

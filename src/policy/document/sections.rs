@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::hedge_after::HedgeAfterText;
 use crate::document::DurationText;
 
 /// How outputs are judged.
@@ -145,8 +146,13 @@ pub enum AfterContentName {
 pub struct HedgeSection {
     /// False if absent: hedging pays twice.
     pub enabled: Option<bool>,
-    /// An attempt without an answer after this long is hedged; 5 s if absent.
-    pub after: Option<DurationText>,
+    /// An attempt without an answer after this long is hedged; 5 s if absent. `p95` is the time
+    /// within which 95 of 100 of its target's calls end lately; while fewer than 20 are known,
+    /// nothing is hedged.
+    pub after: Option<HedgeAfterText>,
+    /// Most second attempts of one step; 1 if absent. Beside that the retry budget holds.
+    #[schemars(range(min = 1, max = 8))]
+    pub max_per_step: Option<u32>,
     /// Targets for the second attempt; the step's own list if absent.
     #[schemars(length(max = 64))]
     pub targets: Option<Vec<String>>,

@@ -354,6 +354,7 @@ pub fn story(result: &pb::StepResult) -> Vec<String> {
         .attempts
         .iter()
         .map(|attempt| match &attempt.failure {
+            None if attempt.cancelled => format!("{} cancelled", attempt.target),
             None => format!("{} ok", attempt.target),
             Some(failure) => {
                 let decision = attempt.decision.clone().unwrap_or_default();
