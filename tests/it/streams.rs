@@ -15,24 +15,24 @@ use super::support::{
 
 /// Everything that a reader was told.
 #[derive(Default)]
-struct Told {
-    started: Option<pb::StepStarted>,
-    deltas: usize,
+pub struct Told {
+    pub started: Option<pb::StepStarted>,
+    pub deltas: usize,
     /// Text since the last restart.
-    text: String,
+    pub text: String,
     /// Text before the last restart.
-    void: String,
-    restarts: Vec<String>,
-    completed: Option<pb::RunStepResponse>,
-    refused: Option<Refused>,
+    pub void: String,
+    pub restarts: Vec<String>,
+    pub completed: Option<pb::RunStepResponse>,
+    pub refused: Option<Refused>,
 }
 
 impl Told {
-    fn story(&self) -> Vec<String> {
+    pub fn story(&self) -> Vec<String> {
         story(self.completed.as_ref().expect("it completes").result.as_ref().unwrap())
     }
 
-    fn output(&self) -> pb::Output {
+    pub fn output(&self) -> pb::Output {
         self.completed.as_ref().expect("it completes").output.clone().unwrap()
     }
 }
@@ -84,7 +84,7 @@ async fn stream_within(rig: &Rig, spec: pb::StepSpec, deadline: Duration) -> Tol
     }
 }
 
-async fn stream(rig: &Rig, spec: pb::StepSpec) -> Told {
+pub async fn stream(rig: &Rig, spec: pb::StepSpec) -> Told {
     stream_within(rig, spec, Duration::from_secs(30)).await
 }
 

@@ -1,6 +1,7 @@
 //! A service, a provider and a collector, for one test each.
 
 pub mod collector;
+pub mod h2;
 pub mod raw;
 pub mod vectors;
 
