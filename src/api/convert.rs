@@ -171,6 +171,7 @@ pub(super) fn decision(record: &DecisionRecord) -> pb::Decision {
             .collect(),
         wait: Some(record.wait).filter(|wait| !wait.is_zero()).and_then(duration),
         next_target: record.next_target.as_deref().unwrap_or_default().to_owned(),
+        continues: record.continues,
     }
 }
 

@@ -111,5 +111,9 @@ fn event_of(event: StepEvent) -> Event {
             failure: Some(convert::failure(&why.0)),
             decision: Some(convert::decision(&why.1)),
         }),
+        StepEvent::Continued(why) => Event::Continued(pb::OutputContinued {
+            failure: Some(convert::failure(&why.0)),
+            decision: Some(convert::decision(&why.1)),
+        }),
     }
 }

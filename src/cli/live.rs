@@ -144,6 +144,15 @@ impl LiveText {
                     decision.map(|decision| show::action(decision.action())).unwrap_or_default()
                 );
             }
+            StepEvent::Continued(why) => {
+                self.end();
+                let (failure, decision) = (why.failure.as_ref(), why.decision.as_ref());
+                eprintln!(
+                    "  the text above is gone on with: {} → {}",
+                    failure.map(show::cause).unwrap_or_default(),
+                    decision.map(|decision| show::action(decision.action())).unwrap_or_default()
+                );
+            }
             StepEvent::Completed(_) => {}
         }
     }

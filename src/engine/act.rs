@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::checks::{self, Candidate, Unusable};
-use super::reask::Reask;
 use super::step::{Walk, degraded_by, fixed_output, record_of};
 use crate::failure::Failure;
 use crate::journal::{CacheUse, DecisionRecord};
@@ -33,9 +32,13 @@ pub(super) fn carry_out(
     unusable: Unusable,
 ) -> (Next, DecisionRecord) {
     let record = record_of(&decision);
+    let continues = decision.continues;
     let next = match decision.verdict {
-        Verdict::Retry { after } => Next::Call { after },
-        Verdict::Fallback { target } => fall_back(walk, &target, unusable.failure),
+        Verdict::Retry { after } => {
+            walk.go_on(unusable.said.filter(|_| continues));
+            Next::Call { after }
+        }
+        Verdict::Fallback { target } => fall_back(walk, &target, unusable, continues),
         Verdict::Repair { .. } => match checks::repaired(walk.cx, unusable) {
             Ok(candidate) => Next::Judge(Box::new(candidate)),
             Err(failure) => done(walk, failure),
@@ -75,15 +78,19 @@ fn done(walk: &mut Walk<'_, '_>, failure: Failure) -> Next {
     Next::Done
 }
 
-fn fall_back(walk: &mut Walk<'_, '_>, name: &str, failure: Failure) -> Next {
+fn fall_back(walk: &mut Walk<'_, '_>, name: &str, unusable: Unusable, continues: bool) -> Next {
     match walk.cx.engine.targets().get(name) {
         Some(target) => {
             walk.target = target.clone();
-            walk.reask = Reask::default();
+            let before = std::mem::take(&mut walk.reask);
+            if continues {
+                walk.reask.continued = before.continued;
+                walk.go_on(unusable.said);
+            }
             Next::Call { after: Duration::ZERO }
         }
         // `decide` chooses among the targets that it was given, which all exist.
-        None => done(walk, failure),
+        None => done(walk, unusable.failure),
     }
 }
 

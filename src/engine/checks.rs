@@ -156,8 +156,12 @@ pub async fn reply(cx: &StepContext<'_>, reply: ModelReply, asked: &Reask) -> Ch
 /// for a whole one, but its text is material for what the policy may decide.
 pub async fn failed(cx: &StepContext<'_>, mut failure: Failure, asked: &Reask) -> CheckedReply {
     let cut = failure.cause == FailureCause::TruncatedOutput;
-    let Some(text) = failure.partial_text.take().filter(|_| cut) else {
-        return CheckedReply { record: None, result: Err(Box::new(failure.into())) };
+    let partial = failure.partial_text.take();
+    let Some(text) = partial.clone().filter(|_| cut) else {
+        // What a reader has seen the beginning of may be gone on with.
+        let said = partial.filter(|_| cx.outlet.is_some()).map(|text| whole(text, asked).0.into());
+        let unusable = Unusable { said, ..failure.into() };
+        return CheckedReply { record: None, result: Err(Box::new(unusable)) };
     };
     let (text, joined) = whole(text, asked);
     let mut checked = check(cx, &text, true).await;
@@ -208,6 +212,12 @@ fn changes_of(changes: &Changes) -> Vec<OutputChange> {
     changes.listed().iter().map(change).collect()
 }
 
+/// Whether an output is what the model wrote word for word, if in more than one piece.
+pub fn only_joined(changes: &[OutputChange]) -> bool {
+    let joins = [ChangeKind::Continued.name(), ChangeKind::OverlapRemoved.name()];
+    changes.iter().all(|change| joins.contains(&change.kind))
+}
+
 /// The output that a check gives, in the given verdict.
 fn into_output(
     text: String,
@@ -218,10 +228,11 @@ fn into_output(
     let changes = changes_of(&checked.changes);
     let body = match (checked.value, verdict) {
         // The model's own spelling is kept where nothing had to change.
-        (Some(value), OutputVerdict::Clean) if wants_json => {
+        (Some(value), _) if wants_json && only_joined(&changes) => {
             OutputBody::Json { text: text.into(), value: Arc::new(value) }
         }
-        (Some(value), OutputVerdict::Repaired | OutputVerdict::Lossy) if wants_json => {
+        (Some(_), _) if only_joined(&changes) => OutputBody::Text(text.into()),
+        (Some(value), _) if wants_json => {
             OutputBody::Json { text: value.to_string().into(), value: Arc::new(value) }
         }
         (Some(Value::String(text)), OutputVerdict::Repaired | OutputVerdict::Lossy) => {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::checks::only_joined;
 use crate::exchange::Payload;
 use crate::failure::Failure;
 use crate::journal::{DecisionRecord, OutputBody, OutputVerdict, PolicyRef, RunState, StepReport};
@@ -41,6 +42,8 @@ pub enum StepEvent {
     Delta(Payload),
     /// All text so far is void.
     Restarted(Box<(Failure, DecisionRecord)>),
+    /// All text so far stands, and another call goes on with it.
+    Continued(Box<(Failure, DecisionRecord)>),
 }
 
 /// Why a reader takes nothing more.
@@ -88,7 +91,7 @@ impl Outlet {
 
     /// Whether the reader has text that a restart would make void.
     pub fn has_given(&self) -> bool {
-        self.shared.given.load(Ordering::Relaxed) > 0
+        self.given() > 0
     }
 
     /// Tells that the step has started.
@@ -113,6 +116,17 @@ impl Outlet {
         }
     }
 
+    /// Says that what comes goes on with what the reader was given, and why.
+    pub async fn go_on(&self, failure: &Failure, decision: &DecisionRecord, until: Instant) {
+        let why = Box::new((failure.clone(), decision.clone()));
+        self.put(StepEvent::Continued(why), Some(until)).await;
+    }
+
+    /// Bytes of text that the reader has been given since the last restart.
+    pub fn given(&self) -> usize {
+        self.shared.given.load(Ordering::Relaxed)
+    }
+
     /// Gives what is missing of the output that the step ended with: all of it to a reader that
     /// has nothing, so that the text since the last restart is the output wherever nothing was
     /// changed in what the reader saw.
@@ -122,8 +136,13 @@ impl Outlet {
             OutputBody::Text(text) | OutputBody::Json { text, .. } => text.expose(),
         };
         let given = self.shared.given.load(Ordering::Relaxed);
-        let as_it_came =
-            report.state == RunState::Succeeded && output.verdict == OutputVerdict::Clean;
+        // Joined text begins with what the reader was given before it broke off.
+        let word_for_word = match output.verdict {
+            OutputVerdict::Clean => true,
+            OutputVerdict::Repaired => only_joined(&output.changes),
+            OutputVerdict::Lossy => false,
+        };
+        let as_it_came = report.state == RunState::Succeeded && word_for_word;
         if let Some(rest) = text.get(given..).filter(|_| given == 0 || as_it_came) {
             self.text(rest, until).await;
         }

@@ -7,7 +7,7 @@ use crate::exchange::{Message, Payload};
 use crate::output::{
     RepromptLimits, continuation, estimate_message_tokens, estimate_tokens, reprompt,
 };
-use crate::policy::ReaskRoom;
+use crate::policy::{AfterContent, ReaskRoom};
 
 /// How a call differs from the step's own. It stays for retries of that call, and ends with the
 /// next fallback: another target gets the step's own prompt.
@@ -45,12 +45,47 @@ impl Walk<'_, '_> {
         let free = window.map(|window| window.saturating_sub(prompt));
         let limit_max = [self.target.max_output_tokens, free.map(saturated)];
         let room = ReaskRoom {
+            shown: false,
             errors: shown.is_some(),
             rest: unusable.said.is_some() && room_tokens.is_none_or(|room| rest <= room),
             limit,
             limit_max: limit_max.into_iter().flatten().min(),
         };
         (room, shown.map(|shown| shown.messages))
+    }
+
+    /// Works out whether an answer that broke off, and whose beginning a reader has seen, could be
+    /// gone on with.
+    pub(super) fn consider_the_rest(&self, unusable: &mut Unusable) {
+        let wanted = self.cx.policy.policy.after_content == AfterContent::Continue;
+        let Some(outlet) = self.cx.outlet.filter(|outlet| wanted && outlet.has_given()) else {
+            return;
+        };
+        // A call that brought nothing was perhaps one for the rest already.
+        unusable.said = unusable.said.take().or_else(|| self.reask.continues.clone());
+        let Some(said) = &unusable.said else { return };
+        let limit = self.reask.max_output_tokens.or_else(|| limit(self.cx, &self.target));
+        let asked = estimate_message_tokens(&self.prompt)
+            + estimate_message_tokens(&continuation(said))
+            + limit.map_or(ANSWER_TOKENS, u64::from);
+        let fits = self.target.context_window.is_none_or(|window| asked <= u64::from(window));
+        unusable.room.shown = fits && said.expose().len() >= outlet.given();
+    }
+
+    /// Makes the next call one that asks for the rest of this, if there is anything.
+    pub(super) fn go_on(&mut self, said: Option<Payload>) {
+        let Some(said) = said else { return };
+        let mut messages = self.prompt.clone();
+        messages.extend(continuation(&said));
+        let mut continued = std::mem::take(&mut self.reask.continued);
+        // The attempt under way is recorded behind the others.
+        continued.push(self.report.attempts.len());
+        self.reask = Reask {
+            messages: Some(messages),
+            max_output_tokens: self.reask.max_output_tokens,
+            continues: Some(said),
+            continued,
+        };
     }
 
     /// Makes the next call one that shows the errors, has a higher limit, or asks for the rest.

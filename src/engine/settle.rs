@@ -78,7 +78,7 @@ impl Walk<'_, '_> {
     /// Works out what could be done about an output, for the policy to choose from.
     fn consider(&self, unusable: &mut Unusable, attempt: u32) {
         if unusable.failure.domain() != FailureDomain::OutputSemantic {
-            return;
+            return self.consider_the_rest(unusable);
         }
         let policy = &self.cx.policy.policy;
         let ladder = policy.ladder_for(&unusable.failure, &self.site(attempt));

@@ -482,6 +482,7 @@ pub fn record_of(decision: &Decision) -> DecisionRecord {
         skipped: decision.skipped.clone(),
         wait,
         next_target,
+        continues: decision.continues,
     }
 }
 

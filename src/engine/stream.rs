@@ -240,7 +240,8 @@ fn unanswered(failure: Failure, limit: Passed) -> Unanswered {
 }
 
 impl Walk<'_, '_> {
-    /// Tells the reader that what it was given is void, when something else comes in its place.
+    /// Tells the reader that what it was given is void, when something else comes in its place, or
+    /// that it is gone on with.
     pub(super) async fn tell_restart(&self, attempt: &AttemptRecord, goes_on: bool) {
         let replaced =
             matches!(self.report.degraded, Some(DegradedBy::Cache | DegradedBy::Template));
@@ -249,8 +250,12 @@ impl Walk<'_, '_> {
             Some(last) => (Some(&last.failure), last.decision.as_ref()),
             None => (attempt.failure.as_ref(), attempt.decision.as_ref()),
         };
-        if let (Some(failure), Some(decision)) = (failure, decision) {
-            outlet.restart(failure, decision, self.until).await;
+        match (failure, decision) {
+            (Some(failure), Some(decision)) if decision.continues && goes_on => {
+                outlet.go_on(failure, decision, self.until).await;
+            }
+            (Some(failure), Some(decision)) => outlet.restart(failure, decision, self.until).await,
+            (_, _) => {}
         }
     }
 }

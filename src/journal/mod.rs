@@ -219,6 +219,8 @@ pub struct DecisionRecord {
     pub wait: Duration,
     /// The target called next, when it is another.
     pub next_target: Option<Arc<str>>,
+    /// Whether the next call is asked for the rest of what the reader of a stream has seen.
+    pub continues: bool,
 }
 
 /// One call to one target, or one that was refused before it was made.

@@ -6,6 +6,7 @@
 
 mod hedge;
 mod refusals;
+mod shown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::decision::{
 use super::history::History;
 use super::ladder::{Action, AfterCut, Ladder, Rung};
 use super::routing::Site;
-use super::settings::{AfterContent, WhenAllRefuse};
+use super::settings::WhenAllRefuse;
 use crate::failure::{Failure, FailureCause, FailureDomain};
 use crate::resilience::backoff::{Backoff, after_hint};
 
@@ -70,6 +71,9 @@ pub struct ReaskRoom {
     pub errors: bool,
     /// The whole of an answer that was cut, to be continued.
     pub rest: bool,
+    /// What the reader of a stream has seen of an answer that broke off, to be gone on with; false
+    /// where there is none, or it cannot be.
+    pub shown: bool,
     /// Token limit that the answer had; absent where none was asked for.
     pub limit: Option<u32>,
     /// Highest token limit that an answer may have; absent where nothing bounds it.
@@ -79,7 +83,7 @@ pub struct ReaskRoom {
 impl Default for ReaskRoom {
     /// Where no window is known, everything fits.
     fn default() -> Self {
-        Self { errors: true, rest: true, limit: None, limit_max: None }
+        Self { errors: true, rest: true, shown: false, limit: None, limit_max: None }
     }
 }
 
@@ -136,6 +140,7 @@ pub fn decide(
         rung: None,
         skipped: Vec::new(),
         is_panic: false,
+        continues: false,
         broken_overrides: route.broken,
     };
     if history.is_ended() {
@@ -164,6 +169,7 @@ pub fn decide(
         decision.is_panic = false;
         decision.skipped.clear();
     }
+    decision.continues = judge.goes_on(&decision.verdict);
     decision
 }
 
@@ -365,10 +371,6 @@ impl Judge<'_> {
         } else {
             self.conditions.step_template.then_some(DegradeSource::Template)
         }
-    }
-
-    fn keeps_what_was_shown(&self) -> bool {
-        self.history.is_content_shown() && self.policy.after_content == AfterContent::Fail
     }
 
     fn has_partial(&self) -> bool {

@@ -20,6 +20,8 @@ pub struct Decision {
     pub skipped: Vec<Skipped>,
     /// Every target refuses and the least bad is called all the same, as the policy wants it.
     pub is_panic: bool,
+    /// The next call is asked for the rest of what the reader of a stream has seen.
+    pub continues: bool,
     /// Overrides whose condition could not be evaluated: an operator must look at them.
     pub broken_overrides: Vec<RuleName>,
 }

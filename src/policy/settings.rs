@@ -189,6 +189,9 @@ pub enum AfterContent {
     Restart,
     /// Nothing that would take back what was shown.
     Fail,
+    /// Whatever the ladder says, but the next call is asked for the rest of what was shown, where
+    /// that can be gone on with; the reader is told. Else as [`Self::Restart`].
+    Continue,
 }
 
 /// When an attempt is slow enough for a second one beside it.

@@ -29,6 +29,7 @@ mod real_peers;
 mod resilience;
 mod simulate;
 mod steps;
+mod stream_continued;
 mod stream_limits;
 mod streams;
 mod tidy;

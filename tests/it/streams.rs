@@ -23,6 +23,7 @@ pub struct Told {
     /// Text before the last restart.
     pub void: String,
     pub restarts: Vec<String>,
+    pub continued: Vec<String>,
     pub completed: Option<pb::RunStepResponse>,
     pub refused: Option<Refused>,
 }
@@ -71,6 +72,11 @@ async fn listen(mut events: Streaming<pb::StreamStepResponse>) -> Told {
                 let (failure, decision) = (why.failure.unwrap(), why.decision.unwrap());
                 told.restarts.push(format!("{} -> {}", failure.cause, action(decision.action())));
                 told.void = std::mem::take(&mut told.text);
+            }
+            Event::Continued(why) => {
+                let (failure, decision) = (why.failure.unwrap(), why.decision.unwrap());
+                assert!(decision.continues && !told.text.is_empty());
+                told.continued.push(format!("{} -> {}", failure.cause, action(decision.action())));
             }
             Event::Completed(response) => told.completed = Some(response),
         }

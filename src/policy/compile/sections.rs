@@ -362,6 +362,7 @@ pub(super) fn after_content(body: &PolicyBody) -> AfterContent {
     match body.streaming.as_ref().and_then(|raw| raw.after_content) {
         None | Some(AfterContentName::Restart) => AfterContent::Restart,
         Some(AfterContentName::Fail) => AfterContent::Fail,
+        Some(AfterContentName::Continue) => AfterContent::Continue,
     }
 }
 

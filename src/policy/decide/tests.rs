@@ -442,3 +442,4 @@ mod least_bad;
 mod properties;
 mod reask;
 mod refusals;
+mod shown;

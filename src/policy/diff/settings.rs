@@ -69,6 +69,7 @@ fn all(policy: &Policy) -> Settings {
     let after_content = match after_content {
         AfterContent::Restart => "restart",
         AfterContent::Fail => "fail",
+        AfterContent::Continue => "continue",
     };
     add(&mut to, "streaming.after_content", after_content);
     let HedgeSettings { enabled, after, max_per_step, targets } = hedge;

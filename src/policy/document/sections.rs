@@ -138,6 +138,10 @@ pub enum AfterContentName {
     Restart,
     /// Nothing that would take back what was shown: such rungs are passed over.
     Fail,
+    /// Whatever the ladder says, but the next call is shown what was shown and asked for the rest,
+    /// where the way to the model broke; the reader is told that it goes on. Where that cannot be,
+    /// as with `restart`.
+    Continue,
 }
 
 /// A second attempt beside a slow first one.

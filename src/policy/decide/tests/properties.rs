@@ -130,7 +130,13 @@ fn any_luck() -> impl Strategy<Value = Luck> {
     let left = prop_oneof![1 => 0_u32..4, 4 => Just(40)];
     let limits = (prop::option::of(any::<u32>()), prop::option::of(any::<u32>()));
     let reask = (prop::bool::weighted(0.8), any::<bool>(), limits).prop_map(
-        |(errors, rest, (limit, limit_max))| ReaskRoom { errors, rest, limit, limit_max },
+        |(errors, rest, (limit, limit_max))| ReaskRoom {
+            errors,
+            rest,
+            shown: rest,
+            limit,
+            limit_max,
+        },
     );
     let asks = (any::<bool>(), reask, prop::bool::weighted(0.1));
     let conditions = (most, left, 0_usize..7, asks, repair, any::<[bool; 3]>()).prop_map(
