@@ -110,6 +110,39 @@ impl Drop for Lane<'_, '_> {
     }
 }
 
+/// An attempt that has ended and is still judged, with the one beside it.
+pub(super) struct Held<'r, 'a> {
+    cx: &'r StepContext<'a>,
+    pub(super) record: &'r mut AttemptRecord,
+    beside: Option<Box<AttemptRecord>>,
+    is_over: bool,
+}
+
+impl<'r, 'a> Held<'r, 'a> {
+    pub(super) fn new(
+        cx: &'r StepContext<'a>,
+        record: &'r mut AttemptRecord,
+        beside: Option<Box<AttemptRecord>>,
+    ) -> Self {
+        Self { cx, record, beside, is_over: false }
+    }
+
+    /// It is judged. Gives back the one beside it.
+    pub(super) fn end(mut self) -> Option<Box<AttemptRecord>> {
+        self.is_over = true;
+        self.beside.take()
+    }
+}
+
+impl Drop for Held<'_, '_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.cx.abandoned.put(self.record.clone());
+            self.beside.take().into_iter().for_each(|beside| self.cx.abandoned.put(*beside));
+        }
+    }
+}
+
 /// Makes one attempt, ending at `until` at the latest.
 pub(super) async fn alone(
     cx: &StepContext<'_>,

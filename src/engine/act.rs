@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::checks::{self, Candidate, Unusable};
-use super::step::{Walk, degraded_by, fixed_output, record_of};
+use super::plan::PlannedStep;
+use super::step::{Walk, record_of};
 use crate::failure::Failure;
-use crate::journal::{CacheUse, DecisionRecord};
+use crate::journal::{CacheUse, DecisionRecord, DegradedBy, OutputBody, StepOutput};
+use crate::pipeline::OutputSpec;
 use crate::policy::{Decision, DegradeSource, Verdict};
 
 /// What comes after a decision.
@@ -107,7 +110,7 @@ fn take_part(walk: &mut Walk<'_, '_>, unusable: Unusable) -> Next {
 fn degrade(
     walk: &mut Walk<'_, '_>,
     source: Option<DegradeSource>,
-    template: Option<Arc<serde_json::Value>>,
+    template: Option<Arc<Value>>,
     unusable: Unusable,
 ) -> Next {
     let Some(source) = source else { return done(walk, unusable.failure) };
@@ -137,4 +140,25 @@ fn degrade(
         }
         DegradeSource::Partial => take_part(walk, unusable),
     }
+}
+
+/// What a degraded source is called in records.
+fn degraded_by(source: DegradeSource) -> DegradedBy {
+    match source {
+        DegradeSource::Partial => DegradedBy::Partial,
+        DegradeSource::Cache => DegradedBy::Cache,
+        DegradeSource::Template => DegradedBy::Template,
+    }
+}
+
+/// A fixed output as a step's output: text for a text contract, else JSON.
+fn fixed_output(planned: &PlannedStep, value: &Arc<Value>) -> StepOutput {
+    let body = match (&planned.step.output, &**value) {
+        (OutputSpec::Text { .. }, Value::String(text)) => OutputBody::Text(text.as_str().into()),
+        (OutputSpec::Text { .. }, other) => OutputBody::Text(other.to_string().into()),
+        (OutputSpec::Json { .. }, other) => {
+            OutputBody::Json { text: other.to_string().into(), value: value.clone() }
+        }
+    };
+    StepOutput::plain(body)
 }

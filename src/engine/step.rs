@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Engine;
-use super::abandoned::{self, Abandoned};
+use super::abandoned::{self, Abandoned, Held};
 use super::act::{self, Next};
 use super::active_policy::PolicyVersion;
 use super::alerts::AlertSite;
@@ -34,8 +33,7 @@ use crate::journal::{AttemptRecord, DecisionRecord, DegradedBy, RunState, StepOu
 use crate::pipeline::Scope;
 use crate::policy::record::RecordedFailure;
 use crate::policy::{
-    Conditions, Decision, DegradeSource, History, Moment, RepairOffer, TargetCondition, Verdict,
-    decide,
+    Conditions, Decision, History, Moment, RepairOffer, TargetCondition, Verdict, decide,
 };
 use crate::resilience::fair_queue::Priority;
 use crate::resilience::nearest::{Neighbourhood, Unit};
@@ -234,15 +232,18 @@ impl Walk<'_, '_> {
                 }
                 other => other,
             };
-            let again_after = self.settle(result, &mut record).await;
-            if record.failure.is_some() {
+            // What is judged may be dropped meanwhile: the verifier makes calls of its own.
+            let held = Held::new(self.cx, &mut record, behind);
+            let again_after = self.settle(result, held.record).await;
+            if held.record.failure.is_some() {
                 self.cx.run.tell(|| RunEventKind::AttemptFailed {
                     step: self.report.step.clone(),
                     element: self.report.element,
-                    attempt: Box::new(record.clone()),
+                    attempt: Box::new(held.record.clone()),
                 });
             }
-            self.tell_restart(&record, again_after.is_some()).await;
+            self.tell_restart(held.record, again_after.is_some()).await;
+            let behind = held.end();
             self.report.attempts.push(record);
             self.report.attempts.extend(behind.map(|other| *other));
             match again_after {
@@ -484,27 +485,4 @@ pub fn record_of(decision: &Decision) -> DecisionRecord {
         next_target,
         continues: decision.continues,
     }
-}
-
-/// What a degraded source is called in records.
-pub(super) fn degraded_by(source: DegradeSource) -> DegradedBy {
-    match source {
-        DegradeSource::Partial => DegradedBy::Partial,
-        DegradeSource::Cache => DegradedBy::Cache,
-        DegradeSource::Template => DegradedBy::Template,
-    }
-}
-
-/// A fixed output as a step's output: text for a text contract, else JSON.
-pub(super) fn fixed_output(planned: &PlannedStep, value: &Arc<Value>) -> StepOutput {
-    use crate::journal::OutputBody;
-    use crate::pipeline::OutputSpec;
-    let body = match (&planned.step.output, &**value) {
-        (OutputSpec::Text { .. }, Value::String(text)) => OutputBody::Text(text.as_str().into()),
-        (OutputSpec::Text { .. }, other) => OutputBody::Text(other.to_string().into()),
-        (OutputSpec::Json { .. }, other) => {
-            OutputBody::Json { text: other.to_string().into(), value: value.clone() }
-        }
-    };
-    StepOutput::plain(body)
 }

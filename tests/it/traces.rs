@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::Request;
 
 use super::support::collector::{Collector, attribute, text_of};
-use super::support::{Plan, Rig, eventually, inline, run_of, say};
+use super::support::{Plan, Rig, ask_json, eventually, inline, number_schema, run_of, say};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -147,6 +147,37 @@ async fn a_run_that_an_operator_cancels_shows_what_it_had_done() {
     let spans = collector.trace_with(|span| span.name == "RunPipeline").await;
     let attempt = spans.iter().find(|span| span.name.starts_with("chat ")).unwrap();
     assert_eq!(attribute(attempt, "mainstay.attempt.cancelled").as_deref(), Some("with_its_run"));
+    rig.stop().await;
+    collector.stop();
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_still_judged_is_shown_too() {
+    let collector = Collector::start().await;
+    let rig = rig(&collector, "hang").await;
+    let mut spec = say(&["good"], "Hello");
+    spec.verifier = Some(Box::new(pb::StepVerifier {
+        step: Some(Box::new(pb::StepSpec {
+            name: "review".to_owned(),
+            ..ask_json(&["bad"], "Is it right?", &number_schema())
+        })),
+        accept: "verdict.n >= 0".to_owned(),
+    }));
+    let mut client = rig.client();
+    let call = tokio::spawn(async move { client.run_step(inline(spec)).await });
+    eventually("the verifier is under way", || rig.calls("m") == 1).await;
+    call.abort();
+    let spans = collector.trace_with(|span| span.name == "RunStep").await;
+    let cancelled = |target: &str| {
+        let of_target = |span: &&Span| {
+            attribute(span, "mainstay.target").as_deref() == Some(target)
+                && span.name.starts_with("chat ")
+        };
+        let span = spans.iter().find(of_target).unwrap();
+        attribute(span, "mainstay.attempt.cancelled")
+    };
+    assert_eq!(cancelled("good"), None, "it had its answer");
+    assert_eq!(cancelled("bad").as_deref(), Some("with_its_run"));
     rig.stop().await;
     collector.stop();
 }
