@@ -45,7 +45,7 @@ def wait_port(port, process):
 def start(cmd, port, cpu, env=None, prefix=()):
     full = ["taskset", "-c", cpu, *prefix, *cmd]
     log = tempfile.TemporaryFile()
-    p = subprocess.Popen(full, env=dict(os.environ, TOKIO_WORKER_THREADS="1", **(env or {})), stdout=log, stderr=log, preexec_fn=os.setpgrp)
+    p = subprocess.Popen(full, env={**os.environ, "TOKIO_WORKER_THREADS": "1", **(env or {})}, stdout=log, stderr=log, preexec_fn=os.setpgrp)
     wait_port(port, p)
     return p
 
@@ -208,4 +208,5 @@ def main():
         bench.close()
 
 
-main()
+if __name__ == "__main__":
+    main()

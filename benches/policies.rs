@@ -19,20 +19,21 @@ use mainstay::policy::{
     Conditions, History, Known, Moment, Policy, ReaskRoom, Site, TargetCondition, compile, decide,
 };
 
-/// A policy with this many overrides, each for something that does not happen here but one.
+/// A policy with this many overrides, each for something that does not happen here. Short, so that
+/// ten thousand of them fit in a document.
 fn text(rules: usize) -> String {
-    let mut text = String::from("policy:\n  overrides:\n");
+    let mut text = String::from("policy:\n overrides:\n");
     for rule in 0..rules {
         let when = match rule % 4 {
-            0 => format!("step == 'step-{rule}' && failure.cause == 'rate_limited'"),
-            1 => format!("labels.tenant == 'tenant-{rule}' && attempt > 1"),
-            2 => format!("failure.provider_code in ['code-{rule}', 'other-{rule}']"),
-            _ => format!("target == 'target-{rule}' && pipeline == 'invoices'"),
+            0 => format!("step=='s{rule}' && attempt>1"),
+            1 => format!("labels.tenant=='t{rule}'"),
+            2 => format!("failure.detail in ['c{rule}','d']"),
+            _ => format!("target=='t{rule}'"),
         };
         let _ = writeln!(
             text,
-            "    - {{name: r{rule}, when: \"{when}\", routing: {{infrastructure: {{ladder: \
-             [fallback_to_target, alert_and_degrade]}}}}}}"
+            " - {{name: r{rule}, when: \"{when}\", routing: {{infrastructure: \
+             {{action: alert_and_halt}}}}}}"
         );
     }
     text

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""What runs notice of their policy being swapped under them: nothing.
+
+    benches/swaps.py [--pushes 10000] [--quick] [--store]
+
+Builds harness and service in release mode, finds how many pipeline runs a second the machine
+carries, then pushes policies through the real PolicyService under load: a fifth of them with as many
+calls as it carries, the others at 70 % of that, where latency says more. Windows with and without
+pushes take turns, and p99 is compared pair by pair. Every run's policy and decisions are held
+against each other. Then it measures the way from a push of 1,000 rules to the first run under
+it. Prints figures; writes nothing; exit code 1 if a run failed or named two versions. Standard
+library only.
+"""
+import argparse, json, os, statistics, subprocess, sys, tempfile
+
+from overhead import CACHE, HERE, MAIN, ROOT, free_port, start, stop
+
+CPUS = os.environ.get("BENCH_CPUS", "0,1")
+# The first step fails once in twenty calls, so that the policy is asked.
+PIPELINE = """name: load
+steps:
+  - {name: first, targets: [flaky], prompt: [{user: hello}]}
+  - {name: second, needs: [first], targets: [mock], prompt: [{user: "{{ steps.first }}"}]}
+"""
+
+
+def build():
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "mock-upstream", "-p", "swaps"],
+                   cwd=os.path.join(HERE, "harness"), env=dict(os.environ, CARGO_TARGET_DIR=CACHE), check=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--locked"], cwd=ROOT, check=True)
+
+
+def config(folder, mock, stored):
+    pipelines = os.path.join(folder, "pipelines")
+    os.mkdir(pipelines)
+    open(os.path.join(pipelines, "load.yaml"), "w").write(PIPELINE)
+    target = "{{ dialect: openai, model: {}, base_url: 'http://127.0.0.1:{}/v1', in_flight_max: 20000, queue_max: 20000, breaker: {{ consecutive_failures: 0 }} }}"
+    text = f"""
+listeners: {{ data: {{ address: "127.0.0.1:0" }}, control: {{ address: "127.0.0.1:0" }} }}
+limits: {{ runs_max: 20000, changes_per_second: 1000000 }}
+documents: {{ pipelines_dir: {pipelines} }}
+targets:
+  mock: {target.format("mock", mock)}
+  flaky: {target.format("mock-e503p5", mock)}
+telemetry: {{ log: warn }}
+{f"store: {{ path: {folder}/documents.db }}" if stored else ""}
+"""
+    path = os.path.join(folder, "mainstay.yaml")
+    open(path, "w").write(text)
+    return path
+
+
+class Service:
+    def __init__(self, stored):
+        self.dir = tempfile.TemporaryDirectory()
+        mock = free_port()
+        self.mock = start([f"{CACHE}/release/mock-upstream", "--port", str(mock)], mock, CPUS)
+        self.data, self.control, self.pushed = free_port(), free_port(), 0
+        self.service = start([f"{MAIN}/release/mainstay", "serve", "--config", config(self.dir.name, mock, stored),
+                              "--data-address", f"127.0.0.1:{self.data}", "--control-address", f"127.0.0.1:{self.control}"],
+                             self.data, CPUS, env={"TOKIO_WORKER_THREADS": "2"})
+
+    def load(self, **options):
+        cmd = [f"{CACHE}/release/swaps", "--data", f"http://127.0.0.1:{self.data}", "--control", f"http://127.0.0.1:{self.control}", "--pushed", str(self.pushed)]
+        for name, value in options.items():
+            cmd += [f"--{name}", str(value)]
+        out = subprocess.run(cmd, capture_output=True, text=True, timeout=460)
+        if out.returncode:
+            sys.exit(out.stderr)
+        found = json.loads(out.stdout.strip().splitlines()[-1])
+        self.pushed = found["pushed"]
+        return found
+
+    def close(self):
+        stop(self.service)
+        stop(self.mock)
+        self.dir.cleanup()
+
+
+def told(name, found):
+    quiet = [w for w in found["windows"] if not w["pushes"]]
+    swaps = [w for w in found["windows"] if w["pushes"]]
+    median = lambda windows, key: statistics.median(key(w) for w in windows)
+    of = lambda q: (lambda w: w["lat_us"][q] / 1e3)
+    print(f"{name}: {median(quiet, lambda w: w['rps']):.0f} runs a second; {median(swaps, lambda w: w['rps']):.0f} with swaps "
+          f"({sum(w['pushes'] for w in swaps)} in all, a push takes {median(swaps, lambda w: w['push_us']['p50'] / 1e3):.1f} ms, p99 {median(swaps, lambda w: w['push_us']['p99'] / 1e3):.1f})")
+    for q in ("p50", "p99", "p999"):
+        pairs = [b["lat_us"][q] / a["lat_us"][q] for a, b in zip(quiet, swaps)]
+        print(f"  {q:5} {median(quiet, of(q)):7.2f} ms, with swaps {median(swaps, of(q)):7.2f} ms: {(statistics.median(pairs) - 1) * 100:+.1f} %"
+              f"  (pairs {', '.join(f'{(p - 1) * 100:+.0f}' for p in pairs)})")
+    print(f"  {found['runs']} runs under {found['versions_seen']} versions, {found['decisions']} decisions: {found['failed']} failed, {found['mixed']} mixed"
+          + (f" {found['failures']}" if found["failures"] else ""), flush=True)
+    return found["failed"] + found["mixed"]
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--pushes", type=int, default=10_000)
+    args.add_argument("--quick", action="store_true", help="shorter windows and fewer pushes, for a look")
+    args.add_argument("--store", action="store_true", help="with a SQLite store, so that each version is on the disk before it serves")
+    args.add_argument("--no-build", action="store_true")
+    args = args.parse_args()
+    if not args.no_build:
+        build()
+    pushes, window, pairs = (600, 3, 2) if args.quick else (args.pushes, 10, 8)
+    service, wrong = Service(args.store), 0
+    try:
+        most = service.load(conns=32, pairs=1, pushes=0, window=3)["windows"][0]["rps"]
+        wrong += told("as many calls as it carries", service.load(conns=32, pairs=2, pushes=pushes // 10, window=window))
+        rate = int(most * 0.7)
+        rest = (pushes - 2 * (pushes // 10)) // pairs
+        wrong += told("at 70 % of that", service.load(rate=rate, pairs=pairs, pushes=rest, window=window))
+        found = service.load(conns=1, pairs=0, effects=30 if not args.quick else 10, rules=1000)
+        effect, push = found["effect_us"], found["effect_push_us"]
+        print(f"push of 1,000 rules to the first run under them: median {effect['p50'] / 1e3:.1f} ms, most {effect['max'] / 1e3:.1f} ms "
+              f"(at most 50; the push answers after {push['p50'] / 1e3:.1f} ms)")
+        wrong += found["failed"] + found["mixed"]
+    finally:
+        service.close()
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
