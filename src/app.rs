@@ -183,8 +183,9 @@ impl Service {
             documents: documents.clone(),
             drain: config.limits.drain,
         };
-        service.serve_data(&config, &authentication.authenticator, data).await?;
-        service.serve_control(&config, &authentication.authenticator, library, control).await?;
+        let (authenticator, of_data) = (&authentication.authenticator, library.clone());
+        service.serve_data(&config, authenticator, of_data, data).await?;
+        service.serve_control(&config, authenticator, library, control).await?;
         authentication.keep_fresh(&service.listeners);
         if let Some(path) = &options.address_file {
             write_address(path, service.data_address)?;
@@ -197,12 +198,14 @@ impl Service {
         &mut self,
         config: &Config,
         authenticator: &Authenticator,
+        library: Library,
         listener: TcpListener,
     ) -> anyhow::Result<()> {
         let limits = &config.limits;
         let deadlines =
             DeadlineLimits { default: limits.default_deadline, cap: limits.deadline_cap };
-        let service = PipelineServiceServer::new(PipelineApi::new(self.engine.clone(), deadlines))
+        let service = PipelineApi::new(self.engine.clone(), library, deadlines);
+        let service = PipelineServiceServer::new(service)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(limits.request_bytes_max)
             .max_encoding_message_size(limits.response_bytes_max);

@@ -12,10 +12,12 @@ use super::auth::Identity;
 use super::context::{self, DeadlineLimits};
 use super::convert::{self, Detail};
 use super::pb::pipeline_service_server::PipelineService;
+use super::policy::status::of_change;
 use super::request;
 use super::status::{self, NotFound};
 use super::streamed::Streamed;
 use super::{pb, watched};
+use crate::control::Library;
 use crate::engine::events::RunEventKind;
 use crate::engine::ids::new_run_id;
 use crate::engine::{CallName, Engine};
@@ -26,6 +28,7 @@ use crate::store::memory::RunHandle;
 #[derive(Clone)]
 pub struct PipelineApi {
     engine: Engine,
+    library: Library,
     limits: DeadlineLimits,
 }
 
@@ -37,9 +40,32 @@ fn call_name(method: &'static str) -> CallName {
 }
 
 impl PipelineApi {
-    /// The service over an engine.
-    pub fn new(engine: Engine, limits: DeadlineLimits) -> Self {
-        Self { engine, limits }
+    /// The service over an engine and the library that it serves.
+    pub fn new(engine: Engine, library: Library, limits: DeadlineLimits) -> Self {
+        Self { engine, library, limits }
+    }
+
+    /// The pipeline in a version that does not serve, where a call asks for one.
+    async fn older(&self, name: &str, version: u64) -> Result<request::Older, Status> {
+        let serving = self.engine.documents().pipeline(name);
+        match serving {
+            Some(serving) if version != 0 && version != serving.version => {
+                let found = Box::pin(self.library.pipeline(name, version)).await;
+                found.map(Some).map_err(|error| of_change(&error))
+            }
+            // One that is not there is refused with the others' names.
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// The same for a step of a pipeline.
+    async fn older_of_step(&self, message: &pb::RunStepRequest) -> Result<request::Older, Status> {
+        match &message.step {
+            Some(pb::run_step_request::Step::Ref(reference)) => {
+                self.older(&reference.pipeline, reference.pipeline_version).await
+            }
+            Some(pb::run_step_request::Step::Inline(_)) | None => Ok(None),
+        }
     }
 
     fn call<T>(&self, request: &Request<T>, method: &'static str) -> Result<request::Call, Status> {
@@ -85,7 +111,8 @@ impl PipelineService for PipelineApi {
         let call = self.call(&request, "mainstay.v1.PipelineService/RunStep")?;
         let message = request.into_inner();
         let with_attempts = !message.options.as_ref().is_some_and(|o| o.omit_attempts);
-        let run = request::run_step(&self.engine, message, call)?;
+        let older = self.older_of_step(&message).await?;
+        let run = request::run_step(&self.engine, message, call, older)?;
         let record =
             self.engine.submit(run).await.map_err(|error| status::of_submit_error(&error))?;
         let record = settled(record)?;
@@ -104,7 +131,8 @@ impl PipelineService for PipelineApi {
             status::of_faults(&[status::FieldFault::new("request", "is missing")])
         })?;
         let with_attempts = !message.options.as_ref().is_some_and(|o| o.omit_attempts);
-        let run = request::run_step(&self.engine, message, call)?;
+        let older = self.older_of_step(&message).await?;
+        let run = request::run_step(&self.engine, message, call, older)?;
         let streamed = Streamed::begun(self.engine.stream(run), with_attempts).await?;
         Ok(Response::new(Box::pin(watched::until(streamed.messages(settled), deadline))))
     }
@@ -119,7 +147,8 @@ impl PipelineService for PipelineApi {
             Some(options) if options.omit_attempts => Detail::WithoutAttempts,
             Some(_) | None => Detail::Full,
         };
-        let run = request::run_pipeline(&self.engine, message, call)?;
+        let older = self.older(&message.pipeline, message.pipeline_version).await?;
+        let run = request::run_pipeline(&self.engine, message, call, older)?;
         let record =
             self.engine.submit(run).await.map_err(|error| status::of_submit_error(&error))?;
         let record = settled(record)?;
@@ -138,7 +167,8 @@ impl PipelineService for PipelineApi {
         let message = request.into_inner().request.ok_or_else(|| {
             status::of_faults(&[status::FieldFault::new("request", "is missing")])
         })?;
-        let mut run = request::run_pipeline(&self.engine, message, call)?;
+        let older = self.older(&message.pipeline, message.pipeline_version).await?;
+        let mut run = request::run_pipeline(&self.engine, message, call, older)?;
         // Subscribing has to come before the run begins, so the run is begun by the stream.
         run.run_id.get_or_insert_with(|| new_run_id().to_string());
         let run_id = run.run_id.clone().unwrap_or_default();

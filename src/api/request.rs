@@ -65,6 +65,7 @@ pub(super) fn run_step(
     engine: &Engine,
     message: pb::RunStepRequest,
     call: Call,
+    older: Older,
 ) -> Result<RunRequest, Status> {
     let options = message.options.clone().unwrap_or_default();
     // The digest tells requests apart under one key; without a key nobody asks.
@@ -84,7 +85,7 @@ pub(super) fn run_step(
             (inline(engine, spec, steps.as_ref(), &mut faults), None)
         }
         Some(pb::run_step_request::Step::Ref(reference)) => {
-            let version = pipeline(engine, &reference.pipeline, reference.pipeline_version)?;
+            let version = older.map_or_else(|| pipeline(engine, &reference.pipeline), Ok)?;
             let planned = version.planned.step(&reference.step).cloned().ok_or_else(|| {
                 let names = version.planned.steps.iter().map(|step| &*step.step.name);
                 let near = nearest(&reference.step, names).map(str::to_owned);
@@ -118,6 +119,7 @@ pub(super) fn run_pipeline(
     engine: &Engine,
     message: pb::RunPipelineRequest,
     call: Call,
+    older: Older,
 ) -> Result<RunRequest, Status> {
     let digest = digest_of(&message);
     let mut faults = Faults::default();
@@ -128,7 +130,7 @@ pub(super) fn run_pipeline(
     let options = message.options.unwrap_or_default();
     let request = assemble(call, options, !message.no_wait, digest, &mut faults);
     faults.settle()?;
-    let version = pipeline(engine, &message.pipeline, message.pipeline_version)?;
+    let version = older.map_or_else(|| pipeline(engine, &message.pipeline), Ok)?;
     let input = input.unwrap_or(Value::Null);
     if let Err(failure) = version.planned.pipeline.check_input(&input) {
         let faults: Vec<FieldFault> = failure
@@ -145,21 +147,18 @@ fn digest_of(message: &impl prost::Message) -> [u8; 32] {
     Sha256::digest(message.encode_to_vec()).into()
 }
 
-fn pipeline(engine: &Engine, name: &str, version: u64) -> Result<Arc<PipelineVersion>, Status> {
-    let missing =
-        |message| status::of_not_found(&NotFound { reason: "PIPELINE_NOT_FOUND", message });
-    let found = engine.documents().pipeline(name).ok_or_else(|| {
+/// A pipeline that a call names by a number that does not serve.
+pub(super) type Older = Option<Arc<PipelineVersion>>;
+
+fn pipeline(engine: &Engine, name: &str) -> Result<Arc<PipelineVersion>, Status> {
+    engine.documents().pipeline(name).ok_or_else(|| {
         let snapshot = engine.documents().snapshot();
         let near = nearest(name, snapshot.pipelines.keys().map(|name| &**name)).map(str::to_owned);
-        missing(format!("there is no pipeline `{name}`{}", did_you_mean(&near)))
-    })?;
-    if version != 0 && version != found.version {
-        return Err(missing(format!(
-            "pipeline `{name}` has no version {version}; the active one is {}",
-            found.version
-        )));
-    }
-    Ok(found)
+        status::of_not_found(&NotFound {
+            reason: "PIPELINE_NOT_FOUND",
+            message: format!("there is no pipeline `{name}`{}", did_you_mean(&near)),
+        })
+    })
 }
 
 /// What calls have in common. Faults go to `faults`; the request may only be used without any.

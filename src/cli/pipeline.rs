@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Exit;
-use super::policy::{self, Asking, Kind, Text, Validate, json as wire, words};
+use super::policy::{self, Asking, Deleted, Kind, Text, Validate, json as wire, words};
 use crate::api::client::{self, PolicyClient, Refusal};
 use crate::api::pb;
 
@@ -30,6 +30,8 @@ enum PipelineCommand {
     Versions(Versions),
     /// Put the content of an old version in force again.
     Rollback(Rollback),
+    /// Take a pipeline out of service. Runs under way keep it to their end.
+    Delete(Deleted),
     /// Print the JSON Schema of pipelines, for editors.
     Schema,
 }
@@ -42,6 +44,7 @@ pub(super) async fn run(args: PipelineArgs) -> anyhow::Result<Exit> {
         PipelineCommand::List(args) => args.run().await,
         PipelineCommand::Versions(args) => args.run().await,
         PipelineCommand::Rollback(args) => args.run().await,
+        PipelineCommand::Delete(args) => delete(args).await,
         PipelineCommand::Schema => policy::schema(crate::pipeline::SHAPE.schema()),
     }
 }
@@ -104,7 +107,7 @@ impl Put {
                 policy::print(self.asking.json, value, &said);
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(policy::refused(&refusal)),
+            Err(refusal) => Ok(policy::refused_text(&text.origin, &refusal)),
         }
     }
 }
@@ -265,4 +268,12 @@ impl Rollback {
             Err(refusal) => Ok(policy::refused(&refusal)),
         }
     }
+}
+
+async fn delete(args: Deleted) -> anyhow::Result<Exit> {
+    let Deleted { name, expect, comment, asking } = args;
+    let request = pb::DeletePipelineRequest { name, expected_version: expect, comment };
+    let mut client = asking.client().await?;
+    let deleted = client::call(client.delete_pipeline(client::bounded(request))).await;
+    Ok(policy::told_deleted(deleted.map(|response| response.version), asking.json))
 }

@@ -22,7 +22,7 @@ use crate::app::{Options, Service};
 #[command(after_help = "Without --address the service is embedded: the one of --config, else the \
 rehearsal, which needs no key. The output goes to standard output, what happens to standard error.")]
 pub struct RunArgs {
-    /// Pipeline.
+    /// Pipeline: NAME, or NAME@VERSION for one that need not serve.
     pipeline: String,
     /// Run this step of it only.
     #[arg(long)]
@@ -209,8 +209,10 @@ async fn run_pipeline(
     input: &str,
     timeout: Duration,
 ) -> anyhow::Result<Result<Ended, Status>> {
+    let (pipeline, pipeline_version) = named(&args.pipeline)?;
     let request = pb::RunPipelineRequest {
-        pipeline: args.pipeline.clone(),
+        pipeline,
+        pipeline_version,
         input_json: input.to_owned(),
         options: Some(options(args)?),
         ..pb::RunPipelineRequest::default()
@@ -265,6 +267,18 @@ fn ended(run: &pb::Run) -> Ended {
     }
 }
 
+/// `NAME` or `NAME@VERSION`.
+pub(super) fn named(argument: &str) -> anyhow::Result<(String, u64)> {
+    let (name, version) = match argument.split_once('@') {
+        None => (argument, 0),
+        Some((name, version)) => {
+            let wrong = || format!("`{argument}`: after @ comes a version");
+            (name, version.parse().with_context(wrong)?)
+        }
+    };
+    Ok((name.to_owned(), version))
+}
+
 async fn run_step(
     args: &RunArgs,
     mut client: PipelineClient,
@@ -276,8 +290,8 @@ async fn run_step(
         Some(text) => json_argument(text)?.to_string(),
         None => String::new(),
     };
-    let reference =
-        pb::StepRef { pipeline: args.pipeline.clone(), step: step.to_owned(), pipeline_version: 0 };
+    let (pipeline, pipeline_version) = named(&args.pipeline)?;
+    let reference = pb::StepRef { pipeline, step: step.to_owned(), pipeline_version };
     let mut request = Request::new(pb::RunStepRequest {
         step: Some(pb::run_step_request::Step::Ref(reference)),
         input_json: input.to_owned(),

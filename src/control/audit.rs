@@ -46,6 +46,8 @@ pub enum AuditAction {
     DocumentRemoved,
     /// The file of a document went away; what served goes on serving.
     FileGone,
+    /// A document of the API belongs to a file with the same text from now on.
+    FileTookOver,
     /// A document was refused; what served goes on serving.
     DocumentRefused,
     /// A version began to serve a share of the runs.
@@ -76,6 +78,7 @@ impl AuditAction {
             Self::PipelineRolledBack => "pipeline_rolled_back",
             Self::DocumentRemoved => "document_removed",
             Self::FileGone => "file_gone",
+            Self::FileTookOver => "file_took_over",
             Self::DocumentRefused => "document_refused",
             Self::RolloutStarted => "rollout_started",
             Self::RolloutPromoted => "rollout_promoted",

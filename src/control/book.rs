@@ -18,6 +18,8 @@ pub const VERSIONS_MAX: usize = 200;
 pub const HISTORY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of all texts together. Beyond it nothing new is taken.
 pub const LIBRARY_BYTES_MAX: usize = 128 << 20;
+/// Removed documents of a kind whose last number is kept.
+pub const TOMBSTONES_MAX: usize = 1_000;
 /// Problems kept of a refused document.
 const PROBLEMS_MAX: usize = 64;
 
@@ -65,12 +67,34 @@ pub enum Judged {
 impl Book {
     /// The document of this name.
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Arc<Entry>> {
+        self.kept(kind, name).filter(|entry| !entry.is_removed())
+    }
+
+    /// What is kept under this name, of a removed document too.
+    fn kept(&self, kind: Kind, name: &str) -> Option<&Arc<Entry>> {
         self.entries.get(&(kind, Arc::from(name)))
     }
 
     /// Every document of a kind, by name.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Arc<Entry>> {
+        self.all(kind).filter(|entry| !entry.is_removed())
+    }
+
+    /// What is kept of removed documents of a kind.
+    pub fn removed(&self, kind: Kind) -> impl Iterator<Item = &Arc<Entry>> {
+        self.all(kind).filter(|entry| entry.is_removed())
+    }
+
+    /// Every document of a kind and what is kept of removed ones, by name.
+    pub fn all(&self, kind: Kind) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values().filter(move |entry| entry.kind == kind)
+    }
+
+    /// Forgets what is kept of a removed document.
+    pub fn forget(&mut self, kind: Kind, name: &Arc<str>) {
+        if self.kept(kind, name).is_some_and(|entry| entry.is_removed()) {
+            self.entries.remove(&(kind, name.clone()));
+        }
     }
 
     /// Grows with each change.
@@ -100,9 +124,10 @@ impl Book {
                 return Err(ChangeError::Full { kind: proposal.kind });
             }
             self.room_for(proposal)?;
-            return Ok(Judged::Next(1));
+            let last = self.kept(proposal.kind, &proposal.name).map_or(0, |entry| entry.last);
+            return Ok(Judged::Next(last + 1));
         };
-        owned(entry, proposal.owner)?;
+        owned(entry, proposal)?;
         if let Some(rollout) = entry.active_rollout() {
             return match entry.version(rollout.version) {
                 Some(new) if new.content_hash == proposal.content_hash => {
@@ -118,7 +143,8 @@ impl Book {
         }
         if let Some(active) = entry.active_version()
             && active.content_hash == proposal.content_hash
-            && active.owner == proposal.owner
+            && (active.owner == proposal.owner
+                || (active.owner, proposal.owner) == (Owner::Api, Owner::File))
         {
             return Ok(Judged::Same(active.clone()));
         }
@@ -139,7 +165,7 @@ impl Book {
     /// The entry as it is once the proposal is stored as `version`: active, or rolled out for a
     /// share of the runs.
     pub fn with(&self, proposal: &Proposal, version: u64, now: SystemTime) -> Entry {
-        let mut entry = match self.get(proposal.kind, &proposal.name) {
+        let mut entry = match self.kept(proposal.kind, &proposal.name) {
             Some(entry) => Entry::clone(entry),
             None => Entry::new(proposal.kind, proposal.name.clone(), proposal.owner),
         };
@@ -193,7 +219,8 @@ impl Book {
             None if proposal.owner == Owner::File
                 && self.of(proposal.kind).count() < DOCUMENTS_MAX =>
             {
-                Entry::new(proposal.kind, proposal.name.clone(), Owner::File)
+                let last = self.kept(proposal.kind, &proposal.name).map_or(0, |entry| entry.last);
+                Entry { last, ..Entry::new(proposal.kind, proposal.name.clone(), Owner::File) }
             }
             None => return None,
         };
@@ -207,19 +234,23 @@ impl Book {
     }
 }
 
-fn owned(entry: &Entry, by: Owner) -> Result<(), ChangeError> {
-    match (entry.owner, by) {
+fn owned(entry: &Entry, proposal: &Proposal) -> Result<(), ChangeError> {
+    let active = entry.active_version();
+    match (entry.owner, proposal.owner) {
         (Owner::BuiltIn, _) | (Owner::File, Owner::File) | (Owner::Api, Owner::Api) => Ok(()),
         // Its file went away and is there again; nobody has pushed since.
+        (Owner::Api, Owner::File) if active.is_some_and(|a| a.owner == Owner::File) => Ok(()),
+        // A file with exactly what serves does not disagree: so a document is handed over to it.
         (Owner::Api, Owner::File)
-            if entry.active_version().is_some_and(|active| active.owner == Owner::File) =>
+            if active.is_some_and(|a| a.content_hash == proposal.content_hash)
+                && entry.active_rollout().is_none() =>
         {
             Ok(())
         }
         // Nothing of it serves: its file never held a usable document.
         (Owner::File | Owner::Api, _) if entry.active == 0 => Ok(()),
         (owner @ (Owner::File | Owner::Api), Owner::File | Owner::Api | Owner::BuiltIn) => {
-            let origin = entry.active_version().map(|version| version.author.clone());
+            let origin = active.map(|version| version.author.clone());
             Err(ChangeError::Owned { owner, origin: origin.unwrap_or_default() })
         }
     }

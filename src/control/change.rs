@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::book::Proposal;
 use crate::document::Problems;
 use crate::engine::active_policy::PolicyVersion;
-use crate::journal::documents::{Kind, Owner, Rollout, Version};
+use crate::journal::documents::{Entry, Kind, Owner, Rollout, Version};
 use crate::policy::rollout::Guards;
 
 /// How a rollout starts.
@@ -46,6 +46,21 @@ pub struct Rollback {
     pub comment: Arc<str>,
 }
 
+/// A document to be taken out of service.
+#[derive(Debug, Clone)]
+pub struct Removal {
+    /// Of which kind.
+    pub kind: Kind,
+    /// Which.
+    pub name: Arc<str>,
+    /// The active version that it is based on.
+    pub expected: Option<u64>,
+    /// Who asks.
+    pub author: Arc<str>,
+    /// Why.
+    pub comment: Arc<str>,
+}
+
 /// A rollout to be ended by hand.
 #[derive(Debug, Clone)]
 pub struct RolloutEnd {
@@ -70,6 +85,8 @@ pub struct Stored {
     pub before: Option<Arc<PolicyVersion>>,
     /// The policy that was pushed, for policies.
     pub after: Option<Arc<PolicyVersion>>,
+    /// The rollout that it began; absent if it serves all runs.
+    pub rollout: Option<Arc<Rollout>>,
 }
 
 /// What came of a command.
@@ -79,6 +96,8 @@ pub enum Done {
     Stored(Box<Stored>),
     /// A rollout ended.
     Ended(Arc<Rollout>),
+    /// A document is out of service; the version that served.
+    Removed(Arc<Version>),
 }
 
 /// A change that was refused; nothing of it happened.
@@ -109,6 +128,12 @@ pub enum ChangeError {
         owner: Owner,
         /// Who stored the active version.
         origin: Arc<str>,
+    },
+    /// Something that serves names the document.
+    #[error("it is named by {}; change that first", users.join(", "))]
+    InUse {
+        /// What names it.
+        users: Vec<String>,
     },
     /// A rollout has to end first.
     #[error("version {version} is being rolled out; end it first with EndRollout")]
@@ -169,10 +194,23 @@ pub enum ChangeError {
     Internal,
 }
 
+impl ChangeError {
+    /// A version that is not kept.
+    pub fn version_not_found(entry: &Entry, version: u64) -> Self {
+        Self::VersionNotFound {
+            kind: entry.kind,
+            name: entry.name.clone(),
+            version,
+            oldest: entry.versions.first().map_or(0, |version| version.version),
+            newest: entry.last,
+        }
+    }
+}
+
 fn owned(owner: Owner, origin: &str) -> String {
     match owner {
-        Owner::File => format!("the document belongs to the file {origin}; change it there"),
-        Owner::Api => "the document belongs to the API; the file is not taken".to_owned(),
+        Owner::File => format!("the document belongs to the file {origin}; change it there, or take it away"),
+        Owner::Api => "the document belongs to the API; a file with exactly the text that serves takes it over".to_owned(),
         Owner::BuiltIn => "the document is part of the program".to_owned(),
     }
 }

@@ -10,14 +10,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::book::Book;
-use super::change::{ChangeError, Done, Push, Rollback, RolloutEnd, Stored};
+use super::change::{ChangeError, Done, Push, Removal, Rollback, RolloutEnd, Stored};
+use super::older::Older;
 use super::seed::{self, LibrarySettings, SeedError};
 use super::writer::files::Scan;
 use super::writer::{Writer, not_found};
-use super::{Documents, Report, watch as files};
+use super::{Documents, Report, Source, watch as files};
 use crate::document::Problems;
-use crate::engine::active_policy::ActiveDocuments;
-use crate::journal::documents::{Entry, Kind, Rollout};
+use crate::engine::active_policy::{ActiveDocuments, PipelineVersion};
+use crate::journal::documents::{Entry, Kind, Rollout, Version};
 use crate::tasks::Tasks;
 
 /// Changes that wait for the writer.
@@ -39,6 +40,7 @@ struct Inner {
     active: Arc<ActiveDocuments>,
     checker: Documents,
     checks: Semaphore,
+    older: Older,
     pace: Mutex<Pace>,
     tasks: Tasks,
 }
@@ -49,6 +51,7 @@ enum Command {
     Push(Box<Push>, Answer),
     Rollback(Rollback, Answer),
     EndRollout(RolloutEnd, Answer),
+    Remove(Removal, Answer),
     Scan(Scan),
 }
 
@@ -98,15 +101,10 @@ impl Library {
     pub async fn check(&self, kind: Kind, text: String) -> Result<Problems, ChangeError> {
         let inner = &self.inner;
         let _place = inner.checks.acquire().await.map_err(|_| ChangeError::Stopping)?;
-        let (checker, active) = (inner.checker.clone(), inner.active.clone());
+        let (checker, names) = (inner.checker.clone(), self.policy_names());
         let checked = inner.tasks.spawn_blocking(move || match kind {
             Kind::Policy => checker.check_policy("policy", &text),
-            Kind::Pipeline => {
-                let snapshot = active.snapshot();
-                let names: Vec<String> =
-                    snapshot.policies.keys().map(|name| name.to_string()).collect();
-                checker.check_pipeline("pipeline", &text, Some(&names))
-            }
+            Kind::Pipeline => checker.check_pipeline("pipeline", &text, Some(&names)),
         });
         checked.await.map_err(|_| ChangeError::Internal)
     }
@@ -137,8 +135,60 @@ impl Library {
     pub async fn end_rollout(&self, end: RolloutEnd) -> Result<Arc<Rollout>, ChangeError> {
         match self.ask(|answer| Command::EndRollout(end, answer)).await? {
             Done::Ended(rollout) => Ok(rollout),
-            Done::Stored(_) => Err(ChangeError::Internal),
+            Done::Stored(_) | Done::Removed(_) => Err(ChangeError::Internal),
         }
+    }
+
+    /// Takes a document out of service; gives the version that served.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; nothing has changed then.
+    pub async fn remove(&self, removal: Removal) -> Result<Arc<Version>, ChangeError> {
+        self.inner.pace()?;
+        match self.ask(|answer| Command::Remove(removal, answer)).await? {
+            Done::Removed(version) => Ok(version),
+            Done::Stored(_) | Done::Ended(_) => Err(ChangeError::Internal),
+        }
+    }
+
+    /// A pipeline in a version that need not serve. One that does not is compiled again, off the
+    /// threads that serve calls, and kept for the next run that asks for it.
+    ///
+    /// # Errors
+    /// [`ChangeError::NotFound`], [`ChangeError::VersionNotFound`], or what does not fit this
+    /// server any more.
+    pub async fn pipeline(
+        &self,
+        name: &str,
+        version: u64,
+    ) -> Result<Arc<PipelineVersion>, ChangeError> {
+        let inner = &self.inner;
+        let entry = self.entry(Kind::Pipeline, name)?;
+        let stored = entry.version(version).cloned();
+        let stored = stored.ok_or_else(|| ChangeError::version_not_found(&entry, version))?;
+        if let Some(known) = inner.older.get(&stored) {
+            return Ok(known);
+        }
+        let _place = inner.checks.acquire().await.map_err(|_| ChangeError::Stopping)?;
+        let (checker, names) = (inner.checker.clone(), self.policy_names());
+        let source = Source {
+            name: name.to_owned(),
+            origin: format!("pipeline {name} version {version}"),
+            text: stored.text.clone(),
+        };
+        let compile = move || checker.pipeline(&source, version, Some(&names));
+        match inner.tasks.spawn_blocking(compile).await {
+            Ok(Ok((compiled, _))) => Ok(inner.older.keep(Arc::new(compiled))),
+            // It was right once; it is the server around it that has changed.
+            Ok(Err(refused)) => Err(ChangeError::Unmet(refused.into_problems().sorted())),
+            Err(_) => Err(ChangeError::Internal),
+        }
+    }
+
+    /// Names of the policies that serve.
+    fn policy_names(&self) -> Vec<String> {
+        let snapshot = self.inner.active.snapshot();
+        snapshot.policies.keys().map(|name| name.to_string()).collect()
     }
 
     async fn ask(&self, command: impl FnOnce(Answer) -> Command) -> Result<Done, ChangeError> {
@@ -156,7 +206,7 @@ impl Library {
 fn stored(done: Done) -> Result<Stored, ChangeError> {
     match done {
         Done::Stored(stored) => Ok(*stored),
-        Done::Ended(_) => Err(ChangeError::Internal),
+        Done::Ended(_) | Done::Removed(_) => Err(ChangeError::Internal),
     }
 }
 
@@ -204,6 +254,7 @@ pub(super) fn start(writer: Writer, settings: &LibrarySettings) -> Library {
             active: writer.active.clone(),
             checker: settings.checker.clone(),
             checks: Semaphore::new(CHECKS_MAX),
+            older: Older::default(),
             pace: Mutex::new(Pace::new(settings.changes_per_second, Instant::now())),
             tasks: tasks.clone(),
         }),
@@ -249,6 +300,9 @@ async fn write(mut writer: Writer, mut asked: mpsc::Receiver<Command>, stop: &Ta
             }
             Some(Command::EndRollout(end, answer)) => {
                 (writer.end_rollout(end).await.map(Done::Ended), answer)
+            }
+            Some(Command::Remove(removal, answer)) => {
+                (writer.remove(removal).await.map(Done::Removed), answer)
             }
             Some(Command::Scan(scan)) => {
                 for report in writer.scan(scan).await {

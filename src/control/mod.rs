@@ -10,6 +10,7 @@ pub mod change;
 pub mod check;
 mod files;
 pub mod library;
+mod older;
 mod seed;
 mod watch;
 mod writer;

@@ -81,6 +81,7 @@ pub(super) async fn open(settings: LibrarySettings) -> Result<(Library, Vec<Repo
         settings.alerts.clone(),
         settings.audit.clone(),
         settings.tasks.clone(),
+        settings.default_policy.clone(),
     );
     for entry in &stored {
         writer.book.put(entry.clone());

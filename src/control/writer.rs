@@ -4,6 +4,7 @@
 //! leaves the document as it was before or as it is after. Compiling is on blocking threads.
 
 pub(super) mod files;
+mod removal;
 mod rollouts;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use crate::engine::active_policy::{
     ActiveDocuments, Candidate, PipelineVersion, PolicyVersion, Snapshot,
 };
 use crate::engine::alerts::Alerts;
-use crate::journal::documents::{Entry, Kind, Owner, Version};
+use crate::journal::documents::{Entry, Kind, Owner, Rollout, Version};
 use crate::policy::outage;
 use crate::store::sqlite::Sqlite;
 use crate::tasks::Tasks;
@@ -40,6 +41,8 @@ enum Effect {
     RollOut(Arc<Candidate>),
     /// The candidate of this name is gone.
     TakeBack(Arc<str>),
+    /// The document serves no new run.
+    Withdraw(Kind, Arc<str>),
     /// What serves stays as it is.
     None,
 }
@@ -53,6 +56,8 @@ pub(super) struct Writer {
     pub(super) audit: AuditLog,
     pub(super) tasks: Tasks,
     pub(super) book: Book,
+    /// Policy of runs that name none; it is never taken away.
+    pub(super) default_policy: Arc<str>,
     pub(super) published: watch::Sender<Arc<Book>>,
     /// Files that were refused: with which text, and at which number of `serving`.
     refused_files: HashMap<(Kind, Arc<str>), (Arc<str>, u64)>,
@@ -68,8 +73,10 @@ impl Writer {
         alerts: Arc<Alerts>,
         audit: AuditLog,
         tasks: Tasks,
+        default_policy: Arc<str>,
     ) -> Self {
         Self {
+            default_policy,
             checker,
             active: Arc::default(),
             store,
@@ -99,7 +106,14 @@ impl Writer {
         let version = match judged {
             Judged::Same(version) => {
                 let after = before.clone();
-                return Ok(Stored { version, warnings: Problems::default(), before, after });
+                let rollout = self.rollout_of(&proposal, &version);
+                return Ok(Stored {
+                    version,
+                    warnings: Problems::default(),
+                    before,
+                    after,
+                    rollout,
+                });
             }
             Judged::Next(version) => version,
         };
@@ -123,7 +137,10 @@ impl Writer {
         };
         let entry = self.book.with(&proposal, version, SystemTime::now());
         let stored = |entry: &Entry| match entry.version(version) {
-            Some(version) => Ok(Stored { version: version.clone(), warnings, before, after }),
+            Some(version) => {
+                let (version, rollout) = (version.clone(), entry.active_rollout().cloned());
+                Ok(Stored { version, warnings, before, after, rollout })
+            }
             None => Err(ChangeError::Internal),
         };
         if dry_run {
@@ -138,6 +155,12 @@ impl Writer {
         };
         let entry = self.store_version(&proposal, entry, compiled, action).await?;
         stored(&entry)
+    }
+
+    /// The rollout of a version that is there already.
+    fn rollout_of(&self, proposal: &Proposal, version: &Version) -> Option<Arc<Rollout>> {
+        let rollout = self.book.get(proposal.kind, &proposal.name)?.active_rollout()?;
+        (rollout.version == version.version).then(|| rollout.clone())
     }
 
     /// Stores an entry whose newest version is the proposal's, and puts it in force.
@@ -200,13 +223,8 @@ impl Writer {
         version: u64,
     ) -> Result<Arc<Version>, ChangeError> {
         let entry = self.entry(kind, name)?;
-        entry.version(version).cloned().ok_or_else(|| ChangeError::VersionNotFound {
-            kind,
-            name: name.clone(),
-            version,
-            oldest: entry.versions.first().map_or(0, |version| version.version),
-            newest: entry.last,
-        })
+        let found = entry.version(version).cloned();
+        found.ok_or_else(|| ChangeError::version_not_found(entry, version))
     }
 
     fn entry(&self, kind: Kind, name: &Arc<str>) -> Result<&Arc<Entry>, ChangeError> {
@@ -319,6 +337,13 @@ fn put_in_force(snapshot: &mut Snapshot, effect: &Effect) {
         }
         Effect::TakeBack(name) => {
             snapshot.candidates.remove(name);
+        }
+        Effect::Withdraw(Kind::Policy, name) => {
+            snapshot.candidates.remove(name);
+            snapshot.policies.remove(name);
+        }
+        Effect::Withdraw(Kind::Pipeline, name) => {
+            snapshot.pipelines.remove(name);
         }
         Effect::None => {}
     }

@@ -154,6 +154,17 @@ impl Entry {
         }
     }
 
+    /// The document without anything that could serve or be read; the number of its last version
+    /// stays, so that none is given twice.
+    pub fn removed(&self) -> Self {
+        Self { last: self.last, ..Self::new(self.kind, self.name.clone(), Owner::Api) }
+    }
+
+    /// Whether there is nothing to be read of it.
+    pub fn is_removed(&self) -> bool {
+        self.owner == Owner::Api && self.versions.is_empty() && self.rejection.is_none()
+    }
+
     /// A version that is kept.
     pub fn version(&self, version: u64) -> Option<&Arc<Version>> {
         let at = self.versions.binary_search_by_key(&version, |kept| kept.version).ok()?;

@@ -63,6 +63,7 @@ pub const TABLE: &[(&str, Methods)] = &[
             ("ListPolicyVersions", SEE),
             ("DiffPolicies", SEE),
             ("RollbackPolicy", GO_BACK),
+            ("DeletePolicy", WRITE),
             ("WatchPolicies", SEE),
             ("EndRollout", GO_BACK),
             ("ExplainFailure", SEE),
@@ -74,6 +75,7 @@ pub const TABLE: &[(&str, Methods)] = &[
             ("ListPipelines", SEE),
             ("ListPipelineVersions", SEE),
             ("RollbackPipeline", GO_BACK),
+            ("DeletePipeline", WRITE),
         ],
     ),
     (

@@ -9,9 +9,9 @@ use crate::api::pb;
 use crate::api::status::{FieldFault, of_faults};
 use crate::api::{context, request};
 use crate::control::book::Proposal;
-use crate::control::change::{ChangeError, Rollback, RolloutStart};
+use crate::control::change::{Removal, Rollback, RolloutStart};
 use crate::control::{hash, is_name};
-use crate::journal::documents::{Entry, Kind, Owner};
+use crate::journal::documents::{Kind, Owner};
 use crate::policy::rollout::Guards;
 
 /// Longest comment in characters.
@@ -45,16 +45,6 @@ pub(super) fn version_token(token: &str) -> Result<u64, Status> {
     token
         .parse()
         .map_err(|_| of_faults(&[FieldFault::new("page_token", "is not from an earlier response")]))
-}
-
-pub(super) fn version_not_found(entry: &Entry, version: u64) -> ChangeError {
-    ChangeError::VersionNotFound {
-        kind: entry.kind,
-        name: entry.name.clone(),
-        version,
-        oldest: entry.versions.first().map_or(0, |version| version.version),
-        newest: entry.last,
-    }
 }
 
 pub(super) fn comment_fault(comment: &str) -> Option<FieldFault> {
@@ -97,6 +87,20 @@ impl Asked {
             expected: self.expected,
             rollback_of: 0,
             rollout,
+        })
+    }
+
+    pub(super) fn removal(self) -> Result<Removal, Status> {
+        let faults = self.faults();
+        if !faults.is_empty() {
+            return Err(of_faults(&faults));
+        }
+        Ok(Removal {
+            kind: self.kind,
+            name: self.name.into(),
+            expected: self.expected,
+            author: self.author,
+            comment: self.comment.into(),
         })
     }
 

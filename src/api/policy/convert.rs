@@ -26,7 +26,7 @@ pub(super) fn problems(problems: &Problems) -> Vec<pb::Problem> {
     problems.0.iter().map(problem).collect()
 }
 
-fn owner(owner: Owner) -> pb::DocumentOwner {
+pub(super) fn owner(owner: Owner) -> pb::DocumentOwner {
     match owner {
         Owner::File => pb::DocumentOwner::File,
         Owner::Api => pb::DocumentOwner::Api,

@@ -5,7 +5,12 @@ use tonic::{Request, Response, Status};
 use super::{PolicyApi, resolve};
 use crate::api::{convert, pb};
 use crate::failure::FailureCause;
+use crate::policy::Policy;
 use crate::policy::diff::{self, RouteChange, Side};
+
+/// Most changes in one answer. A thousand overrides may change more routes than a client takes in
+/// one message.
+const CHANGES_MAX: usize = 1_000;
 
 pub(super) async fn diff_policies(
     api: &PolicyApi,
@@ -14,15 +19,21 @@ pub(super) async fn diff_policies(
     let message = request.into_inner();
     let before = resolve::policy(api, "before", message.before).await?;
     let after = resolve::policy(api, "after", message.after).await?;
-    let difference = diff::diff(&before, &after);
-    Ok(Response::new(pb::DiffPoliciesResponse {
-        changes: changes(&difference.routes),
-        settings: difference.settings,
-    }))
+    let compare = move || {
+        let difference = diff::diff(&before, &after);
+        let (changes, changes_left_out) = told(&difference.routes);
+        pb::DiffPoliciesResponse { changes, settings: difference.settings, changes_left_out }
+    };
+    let compared = api.tasks.spawn_blocking(compare).await;
+    compared.map(Response::new).map_err(|_| Status::internal("the policies could not be compared"))
 }
 
-/// Changes of routes as data.
-pub(super) fn changes(changes: &[RouteChange]) -> Vec<pb::RouteChange> {
+/// How routes differ as data, and how many changes are left out.
+pub(super) fn changes(before: &Policy, after: &Policy) -> (Vec<pb::RouteChange>, u32) {
+    told(&diff::diff(before, after).routes)
+}
+
+fn told(changes: &[RouteChange]) -> (Vec<pb::RouteChange>, u32) {
     let change = |change: &RouteChange| {
         let target = change.target.as_deref();
         let side = |side: &Side| route(change.cause, target, &side.rule, side.ladder.clone());
@@ -32,7 +43,9 @@ pub(super) fn changes(changes: &[RouteChange]) -> Vec<pb::RouteChange> {
             summary: change.summary.clone(),
         }
     };
-    changes.iter().map(change).collect()
+    let left_out = changes.len().saturating_sub(CHANGES_MAX);
+    let told = changes.iter().take(CHANGES_MAX).map(change).collect();
+    (told, u32::try_from(left_out).unwrap_or(u32::MAX))
 }
 
 /// One line of a routing table.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::asked::{self, Asked};
-use super::{PolicyApi, convert, diff, resolve, status};
+use super::{PolicyApi, convert, diff, status};
 use crate::api::pb;
+use crate::control::ChangeError;
 use crate::control::change::Push;
 use crate::journal::documents::{Entry, Kind};
-use crate::policy;
 
 pub(super) async fn push_policy(
     api: &PolicyApi,
@@ -25,25 +25,26 @@ pub(super) async fn push_policy(
         comment: message.comment,
         author,
     };
-    let before = api.engine.documents().policy(&asked.name);
-    let text = message.text.clone();
     let push = Push {
         proposal: asked.proposal(message.text, rollout)?,
         dry_run: message.dry_run,
         allow_outage: message.allow_outage,
     };
     let stored = api.library.push(push).await.map_err(|error| status::of_change(&error))?;
-    let changes = match before {
-        Some(before) => {
-            let after = resolve::given(api, "text", text).await?;
-            diff::changes(&policy::diff::diff(&before.policy, &after).routes)
+    let (changes, changes_left_out) = match (stored.before, stored.after) {
+        (Some(before), Some(after)) if !Arc::ptr_eq(&before, &after) => {
+            let compare = move || diff::changes(&before.policy, &after.policy);
+            // The push has taken place, whatever becomes of the comparison.
+            api.tasks.spawn_blocking(compare).await.unwrap_or_default()
         }
-        None => Vec::new(),
+        (Some(_) | None, _) => Default::default(),
     };
     Ok(Response::new(pb::PushPolicyResponse {
         version: Some(convert::version(&stored.version)),
         warnings: convert::problems(&stored.warnings),
         changes,
+        changes_left_out,
+        rollout: stored.rollout.as_deref().map(convert::rollout),
         replicas_applied: u32::from(!message.dry_run),
         replicas_total: 1,
     }))
@@ -90,7 +91,7 @@ fn read(
         }
         // Nothing serves yet; what was refused is still to be seen.
         None if version == 0 => {}
-        None => return Err(status::of_change(&asked::version_not_found(&entry, version))),
+        None => return Err(status::of_change(&ChangeError::version_not_found(&entry, version))),
     }
     Ok(shown)
 }
@@ -113,6 +114,16 @@ pub(super) async fn get_pipeline(
     Ok(Response::new(pb::GetPipelineResponse { status }))
 }
 
+/// The version that serves, or a head without one: a file that was refused from its first day on is
+/// to be seen too.
+fn head(entry: &Entry) -> pb::DocumentVersion {
+    convert::active(entry).unwrap_or_else(|| pb::DocumentVersion {
+        name: entry.name.to_string(),
+        owner: convert::owner(entry.owner).into(),
+        ..Default::default()
+    })
+}
+
 /// Active versions by name, after the name `token`, and the token of the next page.
 fn page(
     api: &PolicyApi,
@@ -125,7 +136,7 @@ fn page(
     let mut found: Vec<pb::DocumentVersion> = book
         .of(kind)
         .filter(|entry| &*entry.name > token)
-        .filter_map(|entry| convert::active(entry))
+        .map(|entry| head(entry))
         .take(most + 1)
         .collect();
     let more = found.len() > most;
@@ -234,4 +245,42 @@ pub(super) async fn rollback_pipeline(
     let stored = api.library.rollback(rollback).await.map_err(|error| status::of_change(&error))?;
     let version = Some(convert::version(&stored.version));
     Ok(Response::new(pb::RollbackPipelineResponse { version }))
+}
+
+pub(super) async fn delete_policy(
+    api: &PolicyApi,
+    request: Request<pb::DeletePolicyRequest>,
+) -> Result<Response<pb::DeletePolicyResponse>, Status> {
+    let author = asked::author(&request)?;
+    let message = request.into_inner();
+    let asked = Asked {
+        kind: Kind::Policy,
+        name: message.name,
+        expected: message.expected_version,
+        comment: message.comment,
+        author,
+    };
+    let removed = api.library.remove(asked.removal()?).await;
+    let removed = removed.map_err(|error| status::of_change(&error))?;
+    let version = Some(convert::version(&removed));
+    Ok(Response::new(pb::DeletePolicyResponse { version }))
+}
+
+pub(super) async fn delete_pipeline(
+    api: &PolicyApi,
+    request: Request<pb::DeletePipelineRequest>,
+) -> Result<Response<pb::DeletePipelineResponse>, Status> {
+    let author = asked::author(&request)?;
+    let message = request.into_inner();
+    let asked = Asked {
+        kind: Kind::Pipeline,
+        name: message.name,
+        expected: message.expected_version,
+        comment: message.comment,
+        author,
+    };
+    let removed = api.library.remove(asked.removal()?).await;
+    let removed = removed.map_err(|error| status::of_change(&error))?;
+    let version = Some(convert::version(&removed));
+    Ok(Response::new(pb::DeletePipelineResponse { version }))
 }

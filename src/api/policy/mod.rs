@@ -9,7 +9,7 @@ mod explain;
 mod resolve;
 mod rollout;
 mod simulate;
-mod status;
+pub(super) mod status;
 mod watch;
 
 use std::pin::Pin;
@@ -126,6 +126,20 @@ impl PolicyService for PolicyApi {
         request: Request<pb::RollbackPipelineRequest>,
     ) -> Result<Response<pb::RollbackPipelineResponse>, Status> {
         documents::rollback_pipeline(self, request).await
+    }
+
+    async fn delete_policy(
+        &self,
+        request: Request<pb::DeletePolicyRequest>,
+    ) -> Result<Response<pb::DeletePolicyResponse>, Status> {
+        documents::delete_policy(self, request).await
+    }
+
+    async fn delete_pipeline(
+        &self,
+        request: Request<pb::DeletePipelineRequest>,
+    ) -> Result<Response<pb::DeletePipelineResponse>, Status> {
+        documents::delete_pipeline(self, request).await
     }
 
     async fn diff_policies(

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::{PolicyApi, asked};
+use super::PolicyApi;
 use crate::api::pb;
 use crate::api::pb::policy_source::Source;
 use crate::api::status::{self, FieldFault};
+use crate::control::ChangeError;
 use crate::document::{Document, Problems};
 use crate::engine::active_policy::PolicyVersion;
 use crate::journal::documents::Kind;
@@ -69,7 +70,7 @@ async fn stored(
     let wanted = if named.version == 0 { entry.active } else { named.version };
     match entry.version(wanted) {
         Some(version) => given(api, field, version.text.to_string()).await,
-        None => Err(refused(asked::version_not_found(&entry, named.version))),
+        None => Err(refused(ChangeError::version_not_found(&entry, named.version))),
     }
 }
 

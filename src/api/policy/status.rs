@@ -14,7 +14,7 @@ use crate::document::{Problem, Problems, Severity};
 const VIOLATIONS_BYTES_MAX: usize = 5 * 1024;
 
 /// A change that was refused.
-pub(super) fn of_change(error: &ChangeError) -> Status {
+pub(in crate::api) fn of_change(error: &ChangeError) -> Status {
     let (code, reason) = code(error);
     let mut metadata = HashMap::new();
     let mut details = Vec::new();
@@ -40,6 +40,7 @@ pub(super) fn of_change(error: &ChangeError) -> Status {
             error.to_string()
         }
         ChangeError::Owned { .. }
+        | ChangeError::InUse { .. }
         | ChangeError::NoRollout { .. }
         | ChangeError::NotFound { .. }
         | ChangeError::VersionNotFound { .. }
@@ -61,6 +62,7 @@ fn code(error: &ChangeError) -> (Code, &'static str) {
         ChangeError::Outage { .. } => (Code::FailedPrecondition, "WOULD_STOP_ALL_TRAFFIC"),
         ChangeError::Stale { .. } => (Code::Aborted, "STALE_VERSION"),
         ChangeError::Owned { .. } => (Code::FailedPrecondition, "DOCUMENT_OWNED"),
+        ChangeError::InUse { .. } => (Code::FailedPrecondition, "DOCUMENT_IN_USE"),
         ChangeError::RolloutUnderWay { .. } => (Code::FailedPrecondition, "ROLLOUT_UNDER_WAY"),
         ChangeError::NoRollout { .. } => (Code::FailedPrecondition, "NO_ROLLOUT"),
         ChangeError::NotFound { kind: Kind::Policy, .. } => (Code::NotFound, "POLICY_NOT_FOUND"),

@@ -95,7 +95,10 @@ impl Watcher {
 
     /// Policies that changed since the last message.
     fn news(&self, book: &Book) -> Vec<pb::DocumentStatus> {
-        book.of(Kind::Policy)
+        // What was removed before the first message is nothing to tell.
+        let gone = self.seen.is_some();
+        book.all(Kind::Policy)
+            .filter(|entry| gone || !entry.is_removed())
             .filter(|entry| self.seen.is_none_or(|seen| entry.stamp > seen))
             .filter(|entry| self.names.is_empty() || self.names.contains(&*entry.name))
             .map(|entry| convert::status(entry))

@@ -4,7 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Asking, Text, json as wire, refused, validate, words};
-use crate::api::{client, pb};
+use crate::api::client::{self, Refusal};
+use crate::api::pb;
 use crate::cli::Exit;
 use crate::document::DurationText;
 
@@ -38,8 +39,8 @@ pub(super) struct Push {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Gradual rollout")]
 struct Gradual {
-    /// Share of runs to start with, 0 to 1.
-    #[arg(long, value_name = "SHARE")]
+    /// Share of runs to start with: 0.1 or 10%.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     share: Option<f64>,
     /// Least runs on each version before anything is judged.
     #[arg(long, value_name = "RUNS", requires = "share", default_value_t = 0)]
@@ -76,6 +77,16 @@ impl Gradual {
     }
 }
 
+/// `0.1` or `10%`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, of) = match text.trim_end().strip_suffix('%') {
+        Some(percent) => (percent.trim_end(), 100.0),
+        None => (text, 1.0),
+    };
+    let share = number.parse::<f64>().map_err(|error| error.to_string())? / of;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not between 0 and 1".to_owned()) }
+}
+
 /// `250ms`, `2s`, `1m30s` or `6h`.
 pub(super) fn time(text: &str) -> anyhow::Result<prost_types::Duration> {
     let DurationText(time) = DurationText::parse(text).map_err(anyhow::Error::msg)?;
@@ -107,7 +118,7 @@ impl Push {
         let response = client::call(client.push_policy(client::bounded(request))).await;
         let response = match response {
             Ok(response) => response,
-            Err(refusal) => return Ok(refused(&refusal)),
+            Err(refusal) => return Ok(super::refused_text(&text.origin, &refusal)),
         };
         eprint!("{}", words::problems(&text.origin, &response.warnings));
         let value = || {
@@ -116,6 +127,8 @@ impl Push {
                 "dry_run": self.dry_run,
                 "warnings": wire::problems(&response.warnings),
                 "changes": wire::changes(&response.changes),
+                "changes_left_out": response.changes_left_out,
+                "rollout": response.rollout.as_ref().map(wire::rollout),
                 "replicas": {
                     "applied": response.replicas_applied,
                     "total": response.replicas_total,
@@ -129,14 +142,20 @@ impl Push {
 
 /// What a push did, or would do.
 pub(super) fn told(response: &pb::PushPolicyResponse, dry_run: bool) -> String {
-    let mut text = words::changes(&response.changes, &[]);
+    let mut text = words::changes(&response.changes, response.changes_left_out, &[]);
     let version = response.version.clone().unwrap_or_default();
     let (name, number) = (&version.name, version.version);
-    text.push_str(&if dry_run {
-        format!("{name}: fine; nothing was stored\n")
-    } else {
-        let (applied, total) = (response.replicas_applied, response.replicas_total);
-        format!("{name}: version {number} is in force on {applied} of {total} replicas\n")
+    text.push_str(&match &response.rollout {
+        _ if dry_run => format!("{name}: fine; nothing was stored\n"),
+        Some(rollout) => format!(
+            "{name}: version {number} serves {} of the runs, the version before it the others\n{}",
+            words::percent(rollout.share),
+            words::guards(rollout.guards.as_ref()),
+        ),
+        None => {
+            let (applied, total) = (response.replicas_applied, response.replicas_total);
+            format!("{name}: version {number} is in force on {applied} of {total} replicas\n")
+        }
     });
     text
 }
@@ -180,5 +199,53 @@ impl Rollback {
             }
             Err(refusal) => Ok(refused(&refusal)),
         }
+    }
+}
+
+/// Take a policy out of service. Runs under way keep it to their end.
+#[derive(Debug, Args)]
+pub(super) struct Delete {
+    #[command(flatten)]
+    what: Deleted,
+}
+
+/// What is taken out of service, and why.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Deleted {
+    /// Name.
+    pub(in crate::cli) name: String,
+    /// The version that serves now: refused if another does.
+    #[arg(long, value_name = "VERSION")]
+    pub(in crate::cli) expect: Option<u64>,
+    /// Why, for the record.
+    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    pub(in crate::cli) comment: String,
+    #[command(flatten)]
+    pub(in crate::cli) asking: Asking,
+}
+
+impl Delete {
+    pub(super) async fn run(self) -> anyhow::Result<Exit> {
+        let Deleted { name, expect, comment, asking } = self.what;
+        let request = pb::DeletePolicyRequest { name, expected_version: expect, comment };
+        let mut client = asking.client().await?;
+        let deleted = client::call(client.delete_policy(client::bounded(request))).await;
+        Ok(told_deleted(deleted.map(|response| response.version), asking.json))
+    }
+}
+
+/// Shows what came of taking a document out of service.
+pub(in crate::cli) fn told_deleted(
+    deleted: Result<Option<pb::DocumentVersion>, Box<Refusal>>,
+    json: bool,
+) -> Exit {
+    match deleted {
+        Ok(version) => {
+            let version = version.unwrap_or_default();
+            let text = format!("{}: gone; version {} served\n", version.name, version.version);
+            super::print(json, || wire::version(&version), &text);
+            Exit::Done
+        }
+        Err(refusal) => refused(&refusal),
     }
 }

@@ -34,13 +34,17 @@ impl Diff {
                 let value = || {
                     json!({
                         "changes": wire::changes(&response.changes),
+                        "changes_left_out": response.changes_left_out,
                         "settings": response.settings,
                     })
                 };
                 let text = if same {
                     "no difference\n".to_owned()
                 } else {
-                    words::changes(&response.changes, &response.settings)
+                    {
+                        let (changes, left_out) = (&response.changes, response.changes_left_out);
+                        words::changes(changes, left_out, &response.settings)
+                    }
                 };
                 super::print(self.asking.json, value, &text);
                 Ok(if same { Exit::Done } else { Exit::Failed })

@@ -24,6 +24,7 @@ use super::Exit;
 use super::connection::Connection;
 use crate::api::client::{self, PolicyClient, Refusal};
 
+pub(super) use change::{Deleted, told_deleted};
 pub(super) use source::Text;
 pub(super) use validate::{Kind, Validate, wrong};
 
@@ -50,6 +51,8 @@ enum PolicyCommand {
     Diff(diff::Diff),
     /// Put the content of an old version in force again.
     Rollback(change::Rollback),
+    /// Take a policy out of service.
+    Delete(change::Delete),
     /// Show policies as they are, then every change.
     Watch(watch::Watch),
     /// Print which ladder answers which failure, or what would be done about one failure.
@@ -72,6 +75,7 @@ pub(super) async fn run(args: PolicyArgs) -> anyhow::Result<Exit> {
         PolicyCommand::Versions(args) => args.run().await,
         PolicyCommand::Diff(args) => args.run().await,
         PolicyCommand::Rollback(args) => args.run().await,
+        PolicyCommand::Delete(args) => args.run().await,
         PolicyCommand::Watch(args) => args.run().await,
         PolicyCommand::Explain(args) => args.run().await,
         PolicyCommand::Simulate(args) => args.run().await,
@@ -113,6 +117,20 @@ pub(super) fn refused(refusal: &Refusal) -> Exit {
     } else {
         Exit::Failed
     }
+}
+
+/// Shows why a document was refused: each mistake in its place, as compilers print them.
+pub(super) fn refused_text(origin: &str, refusal: &Refusal) -> Exit {
+    if !matches!(refusal.reason.as_str(), "DOCUMENT_INVALID" | "DOCUMENT_UNMET") {
+        return refused(refusal);
+    }
+    for (place, description) in &refusal.faults {
+        // The last one may say how many there are more, and is in no place.
+        let at = if place.is_empty() && description.starts_with("and ") { " " } else { ":" };
+        eprintln!("{origin}{at}{description}");
+    }
+    eprintln!("refused: nothing was stored, and what serves goes on serving");
+    Exit::Failed
 }
 
 /// Prints a table, or as JSON what it was made from.

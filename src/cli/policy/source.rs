@@ -43,14 +43,8 @@ pub(super) fn policy(argument: &str) -> anyhow::Result<pb::PolicySource> {
     let source = if is_file {
         Source::Text(Text::read(argument)?.text)
     } else {
-        let (name, version) = match argument.split_once('@') {
-            None => (argument, 0),
-            Some((name, version)) => {
-                let wrong = || format!("`{argument}`: after @ comes a version");
-                (name, version.parse().with_context(wrong)?)
-            }
-        };
-        Source::Stored(pb::PolicyVersionRef { name: name.to_owned(), version })
+        let (name, version) = crate::cli::run::named(argument)?;
+        Source::Stored(pb::PolicyVersionRef { name, version })
     };
     Ok(pb::PolicySource { source: Some(source) })
 }

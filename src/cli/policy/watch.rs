@@ -45,7 +45,7 @@ impl Watch {
 fn show(message: &pb::WatchPoliciesResponse, as_json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for status in &message.policies {
-        let name = status.active.as_ref().map_or("", |active| active.name.as_str());
+        let name = status.name.as_str();
         if as_json {
             writeln!(out, "{}", json!({"name": name, "status": wire::status(status)}))?;
         } else {

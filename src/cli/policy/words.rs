@@ -128,7 +128,11 @@ pub(in crate::cli) fn problems(origin: &str, problems: &[pb::Problem]) -> String
 }
 
 /// How routes change: those that change in the same way together.
-pub(in crate::cli) fn changes(changes: &[pb::RouteChange], settings: &[String]) -> String {
+pub(in crate::cli) fn changes(
+    changes: &[pb::RouteChange],
+    left_out: u32,
+    settings: &[String],
+) -> String {
     let mut rows: Vec<(String, Vec<String>, String, String)> = Vec::new();
     for change in changes {
         let Some(route) = change.after.as_ref().or(change.before.as_ref()) else { continue };
@@ -147,6 +151,9 @@ pub(in crate::cli) fn changes(changes: &[pb::RouteChange], settings: &[String]) 
             vec![domain, causes.join(", "), target, summary]
         });
         text.push_str(&table(&["domain", "causes", "target", "change"], rows));
+    }
+    if left_out > 0 {
+        text.push_str(&format!("and {left_out} changes more\n"));
     }
     for setting in settings {
         text.push_str(setting);
@@ -187,6 +194,7 @@ pub(in crate::cli) fn status(name: &str, status: &pb::DocumentStatus) -> String 
             time(active.create_time),
             active.author
         ),
+        None if status.last_rejection.is_none() => format!("{name}: gone\n"),
         None => format!("{name}: no version serves\n"),
     };
     if let Some(rejection) = &status.last_rejection {
@@ -204,12 +212,45 @@ pub(in crate::cli) fn status(name: &str, status: &pb::DocumentStatus) -> String 
     text
 }
 
+/// `10 %`
+pub(in crate::cli) fn percent(share: f64) -> String {
+    // Two digits after the point are enough for any share that somebody would ask for.
+    format!("{} %", (share * 10_000.0).round() / 100.0)
+}
+
+/// When a rollout ends by itself, one line.
+pub(in crate::cli) fn guards(guards: Option<&pb::RolloutGuards>) -> String {
+    let Some(guards) = guards else { return String::new() };
+    let ratio = |limit: Option<f64>| limit.map(|limit| format!("{} more", percent(limit)));
+    let points = |limit: Option<f64>| limit.map(|limit| format!("{limit} points more"));
+    let conditions = [
+        ("failed", points(guards.failed_share_max_increase)),
+        ("degraded", points(guards.degraded_share_max_increase)),
+        ("cost a run", ratio(guards.cost_max_increase)),
+        ("p95", ratio(guards.latency_p95_max_increase)),
+    ];
+    let limits: Vec<String> = conditions
+        .into_iter()
+        .filter_map(|(what, limit)| limit.map(|limit| format!("{what} {limit}")))
+        .collect();
+    let taken_back = if limits.is_empty() {
+        "taken back by hand only".to_owned()
+    } else {
+        format!("taken back at {}", limits.join(", or "))
+    };
+    let promoted = guards.promote_after.map_or_else(
+        || "promoted by hand only".to_owned(),
+        |after| format!("promoted after {}", crate::cli::show::seconds(after)),
+    );
+    format!("  {taken_back}; {promoted}; judged from {} runs on each\n", guards.sample_min)
+}
+
 /// A rollout with the figures of both versions.
 pub(in crate::cli) fn rollout_text(rollout: &pb::Rollout) -> String {
     let mut text = format!(
-        "  rollout of version {} at {} %: {}, since {}",
+        "  rollout of version {} at {}: {}, since {}",
         rollout.version,
-        rollout.share * 100.0,
+        percent(rollout.share),
         rollout_state(rollout.state()),
         time(rollout.start_time)
     );
@@ -217,6 +258,9 @@ pub(in crate::cli) fn rollout_text(rollout: &pb::Rollout) -> String {
         text.push_str(&format!(": {}", rollout.reason));
     }
     text.push('\n');
+    if rollout.state() == pb::RolloutState::Active {
+        text.push_str(&guards(rollout.guards.as_ref()));
+    }
     if rollout.figures.is_empty() {
         return text;
     }

@@ -64,7 +64,10 @@ fn one_owner_at_a_time() {
     assert_eq!(push(&mut book, &with(Owner::BuiltIn, "a")).unwrap(), 1);
     assert_eq!(push(&mut book, &with(Owner::File, "a")).unwrap(), 2, "a file takes it over");
     let refused = push(&mut book, &with(Owner::Api, "b")).unwrap_err();
-    assert_eq!(refused.to_string(), "the document belongs to the file ann; change it there");
+    assert_eq!(
+        refused.to_string(),
+        "the document belongs to the file ann; change it there, or take it away"
+    );
     // Its file went away, and came back.
     let mut freed = Entry::clone(book.get(Kind::Policy, "p").unwrap());
     freed.owner = Owner::Api;

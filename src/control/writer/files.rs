@@ -145,10 +145,19 @@ impl Writer {
         if entry.owner == Owner::File && !refused_file {
             return Ok(());
         }
+        let handed_over = entry.active_version().is_some_and(|active| active.owner == Owner::Api);
         let mut entry = Entry::clone(entry);
         entry.owner = Owner::File;
         entry.rejection = entry.rejection.filter(|rejection| rejection.owner != Owner::File);
-        self.commit(entry, Effect::None).await.map(drop)
+        let entry = self.commit(entry, Effect::None).await?;
+        if handed_over {
+            let about = format!("{}/{}", proposal.kind.name(), proposal.name);
+            let noted = AuditEntry::new("file", AuditAction::FileTookOver, &about)
+                .versions(entry.active, entry.active)
+                .comment(&proposal.author);
+            self.audit.record(noted).await;
+        }
+        Ok(())
     }
 
     /// A file that went away takes nothing out of service; the document is the API's from now on,

@@ -32,6 +32,21 @@ impl Sqlite {
     pub async fn save_document(&self, entry: Entry) -> Result<(), StoreError> {
         self.write(move |transaction| save(transaction, &entry)).await
     }
+
+    /// Forgets the head of a document of which nothing else is kept.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn forget_document(&self, kind: Kind, name: Arc<str>) -> Result<(), StoreError> {
+        let forget = move |transaction: &Transaction<'_>| {
+            transaction.execute(
+                "DELETE FROM document_heads WHERE kind = ?1 AND name = ?2 AND active = 0",
+                params![kind_code(kind), &*name],
+            )?;
+            Ok(())
+        };
+        self.write(forget).await
+    }
 }
 
 const fn kind_code(kind: Kind) -> i64 {
@@ -115,12 +130,16 @@ fn save(transaction: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> 
             params![kind, name],
         )?,
     };
-    if let Some(rollout) = &entry.rollout {
-        transaction.execute(
+    match (&entry.rollout, entry.kind) {
+        (Some(rollout), _) => transaction.execute(
             "INSERT OR REPLACE INTO policy_rollouts (name, body) VALUES (?1, ?2)",
             params![name, json(&RolloutBody::of(rollout))?],
-        )?;
-    }
+        )?,
+        (None, Kind::Policy) => {
+            transaction.execute("DELETE FROM policy_rollouts WHERE name = ?1", params![name])?
+        }
+        (None, Kind::Pipeline) => 0,
+    };
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod crashes;
 mod files;
 mod rejections;
+mod removal;
 mod rollouts;
 mod swaps;
 mod versions;

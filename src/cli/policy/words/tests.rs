@@ -43,7 +43,8 @@ fn changes_as_a_table() {
         change("rate_limited", "another order: fallback_to_target, alert_and_degrade"),
     ];
     let settings = ["cache.enabled: true becomes false".to_owned()];
-    insta::assert_snapshot!(changes(&all, &settings));
+    insta::assert_snapshot!(changes(&all, 0, &settings));
+    assert!(changes(&all, 7, &settings).contains("\nand 7 changes more\n"));
     let response = pb::PushPolicyResponse {
         version: Some(version(3, "", 0)),
         replicas_applied: 1,
@@ -53,6 +54,25 @@ fn changes_as_a_table() {
     assert_eq!(
         change::told(&response, false),
         "careful: version 3 is in force on 1 of 1 replicas\n"
+    );
+    let rollout = pb::Rollout {
+        version: 3,
+        share: 0.1,
+        guards: Some(pb::RolloutGuards {
+            sample_min: 20,
+            failed_share_max_increase: Some(5.0),
+            latency_p95_max_increase: Some(0.2),
+            promote_after: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let response = pb::PushPolicyResponse { rollout: Some(rollout), ..response };
+    assert_eq!(
+        change::told(&response, false),
+        "careful: version 3 serves 10 % of the runs, the version before it the others\n  taken back \
+         at failed 5 points more, or p95 20 % more; promoted after 600.0s; judged from 20 runs on \
+         each\n"
     );
 }
 
