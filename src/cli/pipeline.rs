@@ -26,6 +26,8 @@ enum PipelineCommand {
     Get(Get),
     /// List pipelines with the versions that serve.
     List(List),
+    /// Show what serves and what was refused.
+    Status(Status),
     /// List the versions of a pipeline.
     Versions(Versions),
     /// Put the content of an old version in force again.
@@ -42,6 +44,7 @@ pub(super) async fn run(args: PipelineArgs) -> anyhow::Result<Exit> {
         PipelineCommand::Put(args) => args.run().await,
         PipelineCommand::Get(args) => args.run().await,
         PipelineCommand::List(args) => args.run().await,
+        PipelineCommand::Status(args) => args.run().await,
         PipelineCommand::Versions(args) => args.run().await,
         PipelineCommand::Rollback(args) => args.run().await,
         PipelineCommand::Delete(args) => delete(args).await,
@@ -158,20 +161,10 @@ struct List {
 impl List {
     async fn run(self) -> anyhow::Result<Exit> {
         let mut client = self.asking.client().await?;
-        let (mut found, mut page_token) = (Vec::new(), String::new());
-        loop {
-            let request = pb::ListPipelinesRequest { page_size: 1_000, page_token };
-            match client::call(client.list_pipelines(client::bounded(request))).await {
-                Ok(page) => {
-                    found.extend(page.pipelines);
-                    page_token = page.next_page_token;
-                }
-                Err(refusal) => return Ok(policy::refused(&refusal)),
-            }
-            if page_token.is_empty() {
-                break;
-            }
-        }
+        let found = match all(&mut client).await {
+            Ok(found) => found,
+            Err(refusal) => return Ok(policy::refused(&refusal)),
+        };
         let rows = found.iter().map(|version| {
             vec![
                 version.name.clone(),
@@ -185,6 +178,63 @@ impl List {
         let value = || found.iter().map(wire::version).collect::<Value>();
         policy::print(self.asking.json, value, &table);
         Ok(Exit::Done)
+    }
+}
+
+/// Every pipeline with the version that serves.
+async fn all(client: &mut PolicyClient) -> Result<Vec<pb::DocumentVersion>, Box<Refusal>> {
+    let (mut found, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = pb::ListPipelinesRequest { page_size: 1_000, page_token };
+        let page = client::call(client.list_pipelines(client::bounded(request))).await?;
+        found.extend(page.pipelines);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Show what serves and what was refused last. Exit code 1 if something was refused after what
+/// serves was stored.
+#[derive(Debug, Args)]
+struct Status {
+    /// Names; all if absent.
+    names: Vec<String>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Status {
+    async fn run(self) -> anyhow::Result<Exit> {
+        let mut client = self.asking.client().await?;
+        match self.found(&mut client).await {
+            Ok(found) => {
+                let of = |status: &pb::DocumentStatus| json!({"name": status.name, "status": wire::status(status)});
+                let text: String =
+                    found.iter().map(|status| words::status(&status.name, status)).collect();
+                policy::print(self.asking.json, || found.iter().map(of).collect(), &text);
+                let rejected = found.iter().any(|status| status.last_rejection.is_some());
+                Ok(if rejected { Exit::Failed } else { Exit::Done })
+            }
+            Err(refusal) => Ok(policy::refused(&refusal)),
+        }
+    }
+
+    async fn found(
+        &self,
+        client: &mut PolicyClient,
+    ) -> Result<Vec<pb::DocumentStatus>, Box<Refusal>> {
+        let names = if self.names.is_empty() {
+            all(client).await?.into_iter().map(|version| version.name).collect()
+        } else {
+            self.names.clone()
+        };
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            found.push(get(client, name, 0).await?);
+        }
+        Ok(found)
     }
 }
 

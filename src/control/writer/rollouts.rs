@@ -88,22 +88,24 @@ impl Writer {
         let over = Arc::new(over);
         let mut next = Entry::clone(entry);
         next.rollout = Some(over.clone());
-        let (action, effect) = match state {
+        let (action, from_version, effect) = match state {
             RolloutState::Promoted => {
                 next.active = over.version;
                 (
                     AuditAction::RolloutPromoted,
+                    entry.active,
                     Effect::Serve(Compiled::Policy(candidate.policy.clone())),
                 )
             }
             RolloutState::Active | RolloutState::RolledBack => {
-                (AuditAction::RolloutRolledBack, Effect::TakeBack(entry.name.clone()))
+                let effect = Effect::TakeBack(entry.name.clone());
+                (AuditAction::RolloutRolledBack, over.version, effect)
             }
         };
         let to_version = next.active;
         self.commit(next, effect).await?;
         let noted = AuditEntry::new(actor, action, &format!("policy/{}", entry.name))
-            .versions(entry.active, to_version)
+            .versions(from_version, to_version)
             .comment(comment);
         self.audit.record(noted).await;
         Ok(over)
