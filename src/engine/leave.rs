@@ -132,6 +132,10 @@ impl Walk<'_, '_> {
             }
         });
         let mut conditions: Vec<TargetCondition<'_>> = conditions.collect();
+        let failed = conditions.iter().find(|condition| *condition.name == *self.target.name);
+        if failed.is_some_and(|condition| condition.retry_budget) {
+            conditions.iter_mut().for_each(|condition| condition.retry_budget = true);
+        }
         // Outputs send a step elsewhere only where there is an elsewhere.
         let own = &mut conditions[..own.len()];
         let elsewhere = own.iter().any(|condition| {
@@ -147,23 +151,31 @@ impl Walk<'_, '_> {
     }
 
     /// Draws on the budgets for the call that was decided on. The room that a decision was made
-    /// with may be gone: others decide at the same moment. Returns whether a retry was paid for.
-    pub(super) fn pay(&self, decision: &Decision) -> Result<bool, Unpaid> {
+    /// with may be gone: others decide at the same moment. Returns the target whose retry budget
+    /// was drawn on.
+    ///
+    /// A target that nobody calls while the first one is well has had nothing paid in, so what it
+    /// cannot pay for a fallback the one that failed does, out of its own fresh calls. All extra
+    /// calls together stay within the share of all fresh ones.
+    pub(super) fn pay(&self, decision: &Decision) -> Result<Option<Arc<Target>>, Unpaid> {
         if self.history.calls() == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let caller = &self.cx.run.tenant;
-        let retry = |target: &Arc<Target>| match target.gate.withdraw_retry(caller) {
-            true => Ok(true),
-            false => Err(Unpaid::Retry(target.name.clone())),
+        let retry = |target: &Arc<Target>| {
+            let mut payers = [target, &self.target].into_iter();
+            match payers.find(|payer| payer.gate.withdraw_retry(caller)) {
+                Some(payer) => Ok(Some(payer.clone())),
+                None => Err(Unpaid::Retry(target.name.clone())),
+            }
         };
         match &decision.verdict {
             Verdict::Retry { .. } => retry(&self.target),
             Verdict::Fallback { target } => {
-                self.cx.engine.targets().get(target).map_or(Ok(false), retry)
+                self.cx.engine.targets().get(target).map_or(Ok(None), retry)
             }
             Verdict::Reprompt { .. } => match self.target.gate.withdraw_reprompt() {
-                true => Ok(false),
+                true => Ok(None),
                 false => Err(Unpaid::Reask),
             },
             Verdict::Repair { .. }
@@ -173,14 +185,14 @@ impl Walk<'_, '_> {
             | Verdict::Degrade { .. }
             | Verdict::Reject { .. }
             | Verdict::Halt
-            | Verdict::Exhausted => Ok(false),
+            | Verdict::Exhausted => Ok(None),
         }
     }
 
     /// Puts back what was drawn for a call that was not made.
     pub(super) fn put_back(&mut self, called: bool) {
-        if std::mem::take(&mut self.paid) && !called {
-            self.target.gate.put_back_retry(&self.cx.run.tenant);
+        if let Some(payer) = self.payer.take().filter(|_| !called) {
+            payer.gate.put_back_retry(&self.cx.run.tenant);
         }
     }
 

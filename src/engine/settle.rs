@@ -61,8 +61,8 @@ impl Walk<'_, '_> {
         }
         self.consider(&mut unusable, record.number);
         self.history.set_content_shown(self.cx.outlet.is_some_and(Outlet::has_given));
-        let (decision, paid) = self.decide(&unusable, record.number);
-        self.paid = paid;
+        let (decision, payer) = self.decide(&unusable, record.number);
+        self.payer = payer;
         self.is_panic = decision.is_panic;
         let action = decision.verdict.action();
         self.history.record_decision(&decision, &self.target.name);

@@ -115,8 +115,8 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) reask: Reask,
     pub(super) cache_key: Option<CacheKey>,
     pub(super) until: Instant,
-    /// The next call has drawn on the retry budget.
-    pub(super) paid: bool,
+    /// The target whose retry budget the next call has drawn on.
+    pub(super) payer: Option<Arc<Target>>,
     /// The next call is the least bad that there is.
     pub(super) is_panic: bool,
     /// The disk was asked for an output of this key.
@@ -194,7 +194,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             reask: Reask::default(),
             cache_key: None,
             until,
-            paid: false,
+            payer: None,
             is_panic: false,
             has_recalled: false,
             place: None,
@@ -285,8 +285,12 @@ impl Walk<'_, '_> {
         self.report.decision = Some(decided);
     }
 
-    /// Decides what is done about a finding, and whether that draws on a retry budget.
-    pub(super) fn decide(&mut self, unusable: &Unusable, attempt: u32) -> (Decision, bool) {
+    /// Decides what is done about a finding, and says whose retry budget that draws on.
+    pub(super) fn decide(
+        &mut self,
+        unusable: &Unusable,
+        attempt: u32,
+    ) -> (Decision, Option<Arc<Target>>) {
         let (mut targets, mut reprompt_budget) = self.target_conditions();
         let meant = self.group_targets();
         targets.extend(groups::conditions(&meant, &targets));
@@ -295,11 +299,11 @@ impl Walk<'_, '_> {
             let decision = groups::resolved(decision, &meant);
             // Each round closes one way that was open, so this ends.
             match self.pay(&decision) {
-                Ok(paid) => {
+                Ok(payer) => {
                     if let Some((now, failure)) = noted {
                         self.notes.add(now, failure);
                     }
-                    return (decision, paid);
+                    return (decision, payer);
                 }
                 Err(Unpaid::Reask) => reprompt_budget = false,
                 Err(Unpaid::Retry(name)) => {

@@ -117,6 +117,36 @@ async fn retries_of_all_callers_together_stay_within_the_budget() {
 }
 
 #[tokio::test]
+async fn a_target_that_was_idle_takes_over_what_the_failing_one_has_paid_for() {
+    let policy = "policy: {retry_budget: {ratio: 0.2, floor_per_second: 0, window: 60s}, \
+         routing: {infrastructure: {ladder: [fallback_to_target], causes: {\
+         server_error: {ladder: [fallback_to_target]}}}}}";
+    let script = "models: {a: {faults: [{fault: server_error, status: 500, from: 11, every: 1}]}, \
+         b: {}}";
+    let rig = Plan::new()
+        .script(script)
+        .target("first", "a")
+        .target("second", "b")
+        .policy("default", policy)
+        .start()
+        .await;
+    // Without the breaker the budget stands alone.
+    set(&rig, "first", pb::BreakerState::MetricsOnly).await;
+    let ask = async || rig.step(say(&["first", "second"], "Hello")).await;
+    for _ in 0..10 {
+        ask().await.unwrap();
+    }
+    // Ten good calls and each failing one pay a fifth of an extra call.
+    for _ in 0..2 {
+        assert_eq!(told(&ask().await.unwrap()).last().unwrap(), "second ok");
+    }
+    let refused = ask().await.unwrap_err();
+    assert_eq!(refused.verdict(), "Unavailable INFRASTRUCTURE/server_error");
+    assert_eq!((rig.calls("a"), rig.calls("b")), (13, 2));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn the_least_bad_target_is_called_where_the_policy_wants_it_and_marked() {
     let rig = Plan::new()
         .target("a", "a")
