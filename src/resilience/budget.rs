@@ -2,8 +2,8 @@
 //!
 //! Every fresh call pays in, every extra call (retry, fallback, hedge) takes out; what was paid in
 //! and taken out is forgotten with the window, and a floor is always there, so that quiet callers
-//! can retry too. In an outage a target gets at most `1 + ratio` calls for each one asked of it,
-//! beside the floor, whatever the policies of its callers allow.
+//! can retry too. In an outage the targets together get at most `1 + ratio` calls for each one asked of
+//! them, beside the floors, whatever the policies of their callers allow.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -310,7 +310,7 @@ impl State {
             self.rate.correct(tokens, used, now);
         }
         let outcome = match report.failure {
-            _ if report.ended_by_caller => Outcome::Neutral,
+            _ if report.ended_by_caller => Outcome::CutShort,
             None => Outcome::Success,
             Some(failure) => {
                 self.note(failure, now.saturating_sub(report.total), now);
@@ -330,7 +330,7 @@ impl State {
                     adaptive.overloaded(now);
                 }
             }
-            Outcome::Neutral => {}
+            Outcome::CutShort | Outcome::Neutral => {}
         }
         CallResult {
             outcome,

@@ -73,6 +73,9 @@ pub enum Outcome {
     Failure,
     /// It asked for a slower pace.
     RateLimited,
+    /// The caller's time was over before the answer came. It was slow if it was slow by then; else
+    /// nothing is known.
+    CutShort,
     /// Nothing is known: the caller gave up, or its request was wrong.
     Neutral,
 }
@@ -297,7 +300,7 @@ impl Breaker {
 
     fn settle_closed(&mut self, call: CallResult, now: Duration, dice: impl FnOnce() -> f64) {
         let failed = match call.outcome {
-            Outcome::Success => false,
+            Outcome::Success | Outcome::CutShort => false,
             Outcome::Failure | Outcome::RateLimited => true,
             Outcome::Neutral => return,
         };
@@ -311,6 +314,7 @@ impl Breaker {
 
     /// Counts a call; says whether it counted.
     fn count(&mut self, call: CallResult, now: Duration) -> bool {
+        let slow = self.is_slow(call);
         let failed = match call.outcome {
             Outcome::Success => {
                 self.failures_in_a_row = 0;
@@ -321,21 +325,22 @@ impl Breaker {
                 true
             }
             Outcome::RateLimited if self.settings.count_rate_limits => true,
-            Outcome::RateLimited | Outcome::Neutral => return false,
+            Outcome::CutShort if slow => false,
+            Outcome::RateLimited | Outcome::CutShort | Outcome::Neutral => return false,
         };
-        let slow = self.settings.is_slow(call.first_token, call.total);
         self.window.record(now, Counts::of(failed, slow));
         true
     }
 
     fn settle_probe(&mut self, call: CallResult, now: Duration, dice: impl FnOnce() -> f64) {
         self.probes.in_flight = self.probes.in_flight.saturating_sub(1);
-        let slow = self.settings.is_slow(call.first_token, call.total);
+        let slow = self.is_slow(call);
         let failed = match call.outcome {
             Outcome::Success => false,
             Outcome::Failure => true,
             Outcome::RateLimited if self.settings.count_rate_limits => true,
-            Outcome::RateLimited | Outcome::Neutral => {
+            Outcome::CutShort if slow => true,
+            Outcome::RateLimited | Outcome::CutShort | Outcome::Neutral => {
                 self.probes.taken = self.probes.taken.saturating_sub(1);
                 return;
             }
@@ -368,6 +373,17 @@ impl Breaker {
                 }
             }
         }
+    }
+
+    fn is_slow(&self, call: CallResult) -> bool {
+        // Of what was cut short the first token may be still to come.
+        let first_token = match call.outcome {
+            Outcome::CutShort => call.first_token.or(Some(call.total)),
+            Outcome::Success | Outcome::Failure | Outcome::RateLimited | Outcome::Neutral => {
+                call.first_token
+            }
+        };
+        self.settings.is_slow(first_token, call.total)
     }
 
     /// Whether what stands in the window opens the breaker.

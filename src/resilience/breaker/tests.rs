@@ -49,6 +49,32 @@ fn a_longer_hint_wins_over_its_own_time() {
 }
 
 #[test]
+fn what_a_caller_cuts_short_counts_only_when_it_was_slow_by_then() {
+    let settings = BreakerSettings {
+        slow_call: Some(ms(100)),
+        slow_first_token: Some(ms(50)),
+        slow_call_rate: 0.5,
+        min_calls: 4,
+        ..three_in_a_row()
+    };
+    let cut = |breaker: &mut Breaker, total: u64, now: u64| {
+        let ticket = breaker.acquire(ms(now), half).expect("let through");
+        let result = CallResult::new(Outcome::CutShort, ms(total));
+        breaker.settle(ticket, result, ms(now), half)
+    };
+    let mut breaker = Breaker::new(settings, ms(0));
+    (0..40).for_each(|_| assert_eq!(cut(&mut breaker, 50, 0), None));
+    (0..3).for_each(|_| assert_eq!(cut(&mut breaker, 51, 0), None));
+    // The first token was still to come; four slow calls of four.
+    let change = cut(&mut breaker, 51, 0).unwrap();
+    assert_eq!(change.reason, Reason::SlowCallRate { slow: 4, calls: 4 });
+    // As a probe it gives its place back, or opens the breaker again.
+    assert_eq!(cut(&mut breaker, 10, 1_000), None);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
+    assert_eq!(cut(&mut breaker, 60, 1_000).unwrap().reason, Reason::ProbeFailed);
+}
+
+#[test]
 fn a_probe_that_hangs_opens_it_again_and_one_that_nobody_makes_costs_nothing() {
     let mut breaker = tripped();
     let hangs = breaker.acquire(ms(1_000), half).unwrap();
@@ -143,6 +169,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let outcome = prop_oneof![
         4 => Just(Outcome::Failure), 3 => Just(Outcome::Success),
         1 => Just(Outcome::RateLimited), 1 => Just(Outcome::Neutral),
+        1 => Just(Outcome::CutShort),
     ];
     let command = prop_oneof![
         4 => Just(Command::Release), 1 => Just(Command::HoldOpen), 1 => Just(Command::HoldClosed),
@@ -233,7 +260,7 @@ proptest! {
                     let total = if slow { ms(200) } else { ms(1) };
                     let change = breaker.settle(ticket, CallResult::new(outcome, total), now, || dice);
                     prop_assert!(!stale || (change.is_none() && breaker.epoch == epoch), "late");
-                    if outcome == Outcome::Neutral {
+                    if outcome == Outcome::Neutral || (outcome == Outcome::CutShort && !slow) {
                         prop_assert!(change.is_none(), "nothing known decides nothing");
                     }
                 }
