@@ -27,6 +27,14 @@ use crate::exchange::{BodyEnd, HttpResponse, Outcome, TransportFault};
 #[cfg(test)]
 mod tests;
 
+/// What a provider may send ahead on one HTTP/2 stream. A window that adapts grows to 16 MiB, and
+/// each reader that stalls would have as much kept for it.
+const STREAM_WINDOW: u32 = 128 << 10;
+
+/// What a provider may send ahead on all streams of a connection: enough for 256 that stall, so that
+/// they do not hold up the others.
+const CONNECTION_WINDOW: u32 = 32 << 20;
+
 /// Which HTTP versions are spoken to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum HttpVersions {
@@ -125,7 +133,8 @@ impl Endpoint {
             .tcp_keepalive(Duration::from_secs(60))
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(20))
-            .http2_adaptive_window(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_max_header_list_size(64 * 1024)
             .pool_idle_timeout(Duration::from_secs(90))
             .pool_max_idle_per_host(settings.idle_connections_max);
