@@ -4,6 +4,7 @@
 //! [`ModelRequest`] into bytes and an [`HttpResponse`] into a [`ModelReply`] or a failure;
 //! everything above works with these types only. Nothing here imports from the rest of the crate.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -155,13 +156,13 @@ pub struct Sampling {
 
 /// One call to a model, in no provider's words.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct ModelRequest {
+pub struct ModelRequest<'a> {
     /// The provider's name of the model.
-    pub model: String,
+    pub model: Cow<'a, str>,
     /// The prompt, in order.
-    pub messages: Vec<Message>,
+    pub messages: Cow<'a, [Message]>,
     /// Tools declared to the model.
-    pub tools: Vec<Tool>,
+    pub tools: Cow<'a, [Tool]>,
     /// Which of them may or must be called; ignored without tools.
     pub tool_choice: ToolChoice,
     /// Sampling options.

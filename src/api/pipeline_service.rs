@@ -20,7 +20,7 @@ use super::{pb, watched};
 use crate::control::Library;
 use crate::engine::events::RunEventKind;
 use crate::engine::ids::new_run_id;
-use crate::engine::{CallName, Engine};
+use crate::engine::{CallName, Engine, SubmitError};
 use crate::journal::{RunRecord, RunState};
 use crate::store::memory::RunHandle;
 
@@ -79,6 +79,21 @@ impl PipelineApi {
         })
     }
 
+    /// A step under way, and whether its attempts are to be told. Not a part of the future that
+    /// waits for it, which would hold the message for all that time.
+    async fn step(
+        &self,
+        request: Request<pb::RunStepRequest>,
+    ) -> Result<(impl Future<Output = Result<Arc<RunRecord>, SubmitError>> + Send, bool), Status>
+    {
+        let call = self.call(&request, "mainstay.v1.PipelineService/RunStep")?;
+        let message = request.into_inner();
+        let with_attempts = !message.options.as_ref().is_some_and(|o| o.omit_attempts);
+        let older = self.older_of_step(&message).await?;
+        let run = request::run_step(&self.engine, message, call, older)?;
+        Ok((self.engine.submit(run), with_attempts))
+    }
+
     /// A run of a tenant. Runs of others do not exist.
     fn run(&self, caller: &Identity, run_id: &str) -> Result<Arc<RunHandle>, Status> {
         self.engine.runs().get(&caller.tenant, run_id).ok_or_else(|| {
@@ -108,13 +123,8 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::RunStepRequest>,
     ) -> Result<Response<pb::RunStepResponse>, Status> {
-        let call = self.call(&request, "mainstay.v1.PipelineService/RunStep")?;
-        let message = request.into_inner();
-        let with_attempts = !message.options.as_ref().is_some_and(|o| o.omit_attempts);
-        let older = self.older_of_step(&message).await?;
-        let run = request::run_step(&self.engine, message, call, older)?;
-        let record =
-            self.engine.submit(run).await.map_err(|error| status::of_submit_error(&error))?;
+        let (submitted, with_attempts) = self.step(request).await?;
+        let record = submitted.await.map_err(|error| status::of_submit_error(&error))?;
         let record = settled(record)?;
         Ok(Response::new(convert::run_step_response(&record, with_attempts)))
     }

@@ -265,6 +265,6 @@ pub struct TelemetryConfig {
 /// # Errors
 /// Every mistake, in reading order.
 pub fn read(document: &Document, environment: &Environment<'_>) -> Result<Config, Problems> {
-    let raw = raw::SHAPE.read(document)?;
+    let raw = raw::SHAPE.read_once(document)?;
     check::resolve(raw, document, environment)
 }

@@ -111,7 +111,7 @@ impl JsonSchema for DurationText {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["string", "number"],
-            "pattern": "^\\s*([0-9]+(\\.[0-9]+)?\\s*(ms|s|m|h|d)\\s*)+$",
+            "pattern": "^[ \\t]*([0-9]+(\\.[0-9]+)?[ \\t]*(ms|s|m|h|d)[ \\t]*)+$",
             "minimum": 0,
             "maximum": 315_360_000,
             "description": "A duration such as 250ms, 2s, 1m30s or 6h, or a number of seconds."

@@ -36,11 +36,13 @@ impl<T: JsonSchema + DeserializeOwned> Shape<T> {
     }
 
     fn parts(&self) -> &(Value, Option<Validator>) {
-        self.schema.get_or_init(|| {
-            let schema = schemars::schema_for!(T).to_value();
-            let validator = jsonschema::options().build(&schema).ok();
-            (schema, validator)
-        })
+        self.schema.get_or_init(Self::made)
+    }
+
+    fn made() -> (Value, Option<Validator>) {
+        let schema = schemars::schema_for!(T).to_value();
+        let validator = jsonschema::options().build(&schema).ok();
+        (schema, validator)
     }
 
     /// Reads the document as a `T`.
@@ -48,8 +50,21 @@ impl<T: JsonSchema + DeserializeOwned> Shape<T> {
     /// # Errors
     /// Every structural mistake, in reading order.
     pub fn read(&self, document: &Document) -> Result<T, Problems> {
+        Self::read_by(self.parts(), document)
+    }
+
+    /// [`Shape::read`] of a document that is read once in the life of a process, or nearly so: what
+    /// it is held against takes a few hundred kilobytes and is not kept.
+    ///
+    /// # Errors
+    /// Every structural mistake, in reading order.
+    pub fn read_once(&self, document: &Document) -> Result<T, Problems> {
+        Self::read_by(&Self::made(), document)
+    }
+
+    fn read_by(parts: &(Value, Option<Validator>), document: &Document) -> Result<T, Problems> {
+        let (schema, validator) = parts;
         let json = document.to_json();
-        let (schema, validator) = self.parts();
         let mut problems = Problems::default();
         if let Some(validator) = validator {
             for error in validator.iter_errors(&json) {

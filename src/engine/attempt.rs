@@ -121,7 +121,8 @@ pub(super) async fn go(
         None => whole(target, call, limit).await,
         Some(outlet) => {
             let call = StreamedCall { target, outlet, call, limit, until: deadline };
-            stream::call(call, record).await
+            // Boxed, so that calls whose answer is read whole do not carry its size about.
+            Box::pin(stream::call(call, record)).await
         }
     };
     let unanswered = answered.as_ref().err();
@@ -171,13 +172,13 @@ async fn whole(target: &Target, mut call: Call, limit: Duration) -> Result<Model
     })
 }
 
-fn request(
-    cx: &StepContext<'_>,
-    target: &Target,
-    messages: &[Message],
+fn request<'a>(
+    cx: &StepContext<'a>,
+    target: &'a Target,
+    messages: &'a [Message],
     asked: &Reask,
     stream: bool,
-) -> ModelRequest {
+) -> ModelRequest<'a> {
     let (planned, step) = (cx.planned, &cx.planned.step);
     let mut sampling = step.sampling.clone();
     sampling.max_output_tokens = asked.max_output_tokens.or_else(|| reask::limit(cx, target));
@@ -186,9 +187,9 @@ fn request(
         extra.insert(key.clone(), value.clone());
     }
     ModelRequest {
-        model: target.model.clone(),
-        messages: messages.to_vec(),
-        tools: step.tools.clone(),
+        model: (&*target.model).into(),
+        messages: messages.into(),
+        tools: (&*step.tools).into(),
         tool_choice: step.tool_choice.clone(),
         sampling,
         response_format: match asked.continues {

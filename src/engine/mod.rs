@@ -212,7 +212,15 @@ impl Engine {
     /// # Errors
     /// When it was not begun, or goes on after the call's time. A run that began and failed is
     /// `Ok`: its record says so.
-    pub async fn submit(&self, request: RunRequest) -> Result<Arc<RunRecord>, SubmitError> {
+    pub fn submit(
+        &self,
+        request: RunRequest,
+    ) -> impl Future<Output = Result<Arc<RunRecord>, SubmitError>> + Send + '_ {
+        // A future holds what it is given once for each level that it is handed down.
+        self.submit_boxed(Box::new(request))
+    }
+
+    async fn submit_boxed(&self, request: Box<RunRequest>) -> Result<Arc<RunRecord>, SubmitError> {
         let settings = &self.inner.settings;
         if settings.tasks.is_stopping() {
             return Err(SubmitError::ShuttingDown);
@@ -284,7 +292,7 @@ impl Engine {
     /// A run that belongs to its call: dropping the call ends it, and nothing is kept.
     async fn unjournaled(
         &self,
-        request: RunRequest,
+        request: Box<RunRequest>,
         run_id: Arc<str>,
         policy: Arc<PolicyVersion>,
         _permit: Permit,
@@ -314,7 +322,7 @@ impl Engine {
 
     async fn journaled(
         &self,
-        request: RunRequest,
+        request: Box<RunRequest>,
         run_id: Arc<str>,
         policy: Arc<PolicyVersion>,
         permit: Permit,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::prompt::Prompt;
 use super::schema::Schema;
 use super::scope::Scope;
-use crate::exchange::{Message, ModelRequest, ResponseFormat, Sampling, Tool, ToolChoice};
+use crate::exchange::{Message, ResponseFormat, Sampling, Tool, ToolChoice};
 use crate::expression::{Expression, ExpressionError, boolean, list};
 use crate::failure::{Failure, FailureCause, Violation};
 
@@ -325,20 +325,6 @@ impl Step {
                 }
             }
             OutputSpec::Json { .. } => ResponseFormat::Json,
-        }
-    }
-
-    /// The request to a model; `messages` as rendered, or as changed to ask again.
-    pub fn request(&self, model: &str, messages: Vec<Message>, stream: bool) -> ModelRequest {
-        ModelRequest {
-            model: model.to_owned(),
-            messages,
-            tools: self.tools.clone(),
-            tool_choice: self.tool_choice.clone(),
-            sampling: self.sampling.clone(),
-            response_format: self.response_format(),
-            extra: self.extra.clone(),
-            stream,
         }
     }
 }

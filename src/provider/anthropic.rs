@@ -44,7 +44,7 @@ impl Dialect for Anthropic {
         "/messages".to_owned()
     }
 
-    fn encode(&self, request: &ModelRequest) -> Result<Vec<u8>, EncodeError> {
+    fn encode(&self, request: &ModelRequest<'_>) -> Result<Vec<u8>, EncodeError> {
         if spoken(&request.messages).next().is_none() {
             return Err(EncodeError {
                 dialect: self.name(),
@@ -85,7 +85,7 @@ struct Body<'r, M: Serialize, T: Serialize> {
 
 impl<'r> Body<'r, (), ()> {
     fn of(
-        request: &'r ModelRequest,
+        request: &'r ModelRequest<'r>,
         system: Vec<&'r str>,
     ) -> Body<'r, impl Serialize, impl Serialize> {
         let has_tools = !request.tools.is_empty();

@@ -47,7 +47,7 @@ impl Dialect for Gemini {
         format!("/{collection}/{}:{method}", segment(name))
     }
 
-    fn encode(&self, request: &ModelRequest) -> Result<Vec<u8>, EncodeError> {
+    fn encode(&self, request: &ModelRequest<'_>) -> Result<Vec<u8>, EncodeError> {
         if spoken(&request.messages).next().is_none() {
             return Err(EncodeError {
                 dialect: self.name(),
@@ -79,7 +79,7 @@ struct Body<'r, S: Serialize, C: Serialize, T: Serialize> {
 
 impl<'r> Body<'r, (), (), ()> {
     fn of<'s>(
-        request: &'r ModelRequest,
+        request: &'r ModelRequest<'r>,
         system: &'s [&'r str],
     ) -> Body<'r, impl Serialize + use<'s, 'r>, impl Serialize + use<'r>, impl Serialize + use<'r>>
     {

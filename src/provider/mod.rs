@@ -77,7 +77,7 @@ pub trait Dialect: Send + Sync + 'static {
     fn path(&self, model: &str, stream: bool) -> String;
 
     /// The JSON body.
-    fn encode(&self, request: &ModelRequest) -> Result<Vec<u8>, EncodeError>;
+    fn encode(&self, request: &ModelRequest<'_>) -> Result<Vec<u8>, EncodeError>;
 
     /// The shape of its answers.
     fn shape(&self) -> &'static Shape;

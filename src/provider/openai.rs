@@ -44,7 +44,7 @@ impl Dialect for OpenAi {
         "/chat/completions".to_owned()
     }
 
-    fn encode(&self, request: &ModelRequest) -> Result<Vec<u8>, EncodeError> {
+    fn encode(&self, request: &ModelRequest<'_>) -> Result<Vec<u8>, EncodeError> {
         let body = Body::of(request);
         match request.extra.get(MODERN_LIMIT) {
             Some(Value::Null) => {
@@ -90,7 +90,7 @@ struct Body<'r, M: Serialize, T: Serialize> {
 }
 
 impl<'r> Body<'r, (), ()> {
-    fn of(request: &'r ModelRequest) -> Body<'r, impl Serialize, impl Serialize> {
+    fn of(request: &'r ModelRequest<'r>) -> Body<'r, impl Serialize, impl Serialize> {
         let limit = request.sampling.max_output_tokens;
         let modern = request.extra.contains_key(MODERN_LIMIT);
         let has_tools = !request.tools.is_empty();

@@ -111,7 +111,7 @@ impl Callers {
         let document = Document::parse(name, text).map_err(|problem| {
             Problems(vec![Problem::error("", problem.position, "is not YAML or JSON")])
         })?;
-        let raw = SHAPE.read(&document).map_err(without_tokens)?;
+        let raw = SHAPE.read_once(&document).map_err(without_tokens)?;
         let mut reader = Reader {
             document: &document,
             base_dir,

@@ -58,7 +58,7 @@ impl JsonSchema for HedgeAfterText {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["string", "number"],
-            "pattern": "^\\s*(p95|([0-9]+(\\.[0-9]+)?\\s*(ms|s|m|h|d)\\s*)+)\\s*$",
+            "pattern": "^[ \\t]*(p95|([0-9]+(\\.[0-9]+)?[ \\t]*(ms|s|m|h|d)[ \\t]*)+)[ \\t]*$",
             "minimum": 0,
             "maximum": 315_360_000,
             "description": "A duration such as 800ms, or p95."

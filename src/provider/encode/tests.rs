@@ -7,7 +7,7 @@ use crate::exchange::{
 };
 use crate::provider::{Dialect, anthropic::Anthropic, gemini::Gemini, openai::OpenAi};
 
-fn request() -> ModelRequest {
+fn request() -> ModelRequest<'static> {
     let image = Part::ImageData { media_type: "image/png".into(), base64: "QUJD".into() };
     ModelRequest {
         model: "m".into(),
@@ -18,12 +18,14 @@ fn request() -> ModelRequest {
                 parts: vec![Part::Text("look".into()), image, Part::ImageUrl("https://x/y".into())],
             },
             Message::text(Role::Assistant, "ok"),
-        ],
+        ]
+        .into(),
         tools: vec![Tool {
             name: "f".into(),
             description: Some("does f".into()),
             parameters: Arc::new(json!({"type": "object"})),
-        }],
+        }]
+        .into(),
         tool_choice: ToolChoice::Named("f".into()),
         sampling: Sampling {
             temperature: Some(0.5),
@@ -43,7 +45,7 @@ fn request() -> ModelRequest {
 }
 
 #[track_caller]
-fn check(dialect: &dyn Dialect, request: &ModelRequest, expected: Value) {
+fn check(dialect: &dyn Dialect, request: &ModelRequest<'_>, expected: Value) {
     let bytes = dialect.encode(request).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), expected);
 }
@@ -119,11 +121,11 @@ fn gemini() {
     check(&Gemini, &request(), expected);
 }
 
-fn plain(extra: Value) -> ModelRequest {
+fn plain(extra: Value) -> ModelRequest<'static> {
     let Value::Object(extra) = extra else { panic!("extras are an object") };
     ModelRequest {
         model: "m".into(),
-        messages: vec![Message::text(Role::User, "hi")],
+        messages: vec![Message::text(Role::User, "hi")].into(),
         sampling: Sampling { max_output_tokens: Some(5), ..Sampling::default() },
         extra,
         ..ModelRequest::default()
@@ -157,12 +159,12 @@ fn extras_are_laid_over_and_null_removes() {
 #[test]
 fn what_cannot_be_said_is_refused() {
     let mut request = plain(json!({}));
-    request.messages = vec![Message::text(Role::System, "alone")];
+    request.messages = vec![Message::text(Role::System, "alone")].into();
     assert!(OpenAi.encode(&request).is_ok());
     assert!(Anthropic.encode(&request).is_err());
     assert!(Gemini.encode(&request).is_err());
-    request.messages.push(Message::text(Role::User, "hi"));
-    request.messages[0].parts = vec![Part::ImageUrl("https://x".into())];
+    request.messages.to_mut().push(Message::text(Role::User, "hi"));
+    request.messages.to_mut()[0].parts = vec![Part::ImageUrl("https://x".into())];
     assert!(Anthropic.encode(&request).is_err());
 }
 
