@@ -5,7 +5,7 @@
 
 Builds harness and service in release mode, finds how many pipeline runs a second the machine
 carries, then pushes policies through the real PolicyService under load: a fifth of them with as many
-calls as it carries, the others at 70 % of that, where latency says more. Windows with and without
+calls as it carries, the others at half of that, where latency says more. Windows with and without
 pushes take turns, and p99 is compared pair by pair. Every run's policy and decisions are held
 against each other. Then it measures the way from a push of 1,000 rules to the first run under
 it. Prints figures; writes nothing; exit code 1 if a run failed or named two versions. Standard
@@ -98,6 +98,7 @@ def main():
     args.add_argument("--pushes", type=int, default=10_000)
     args.add_argument("--quick", action="store_true", help="shorter windows and fewer pushes, for a look")
     args.add_argument("--store", action="store_true", help="with a SQLite store, so that each version is on the disk before it serves")
+    args.add_argument("--share", type=float, default=0.5, help="of the most calls, for the windows at a fixed rate (0.5)")
     args.add_argument("--no-build", action="store_true")
     args = args.parse_args()
     if not args.no_build:
@@ -107,9 +108,9 @@ def main():
     try:
         most = service.load(conns=32, pairs=1, pushes=0, window=3)["windows"][0]["rps"]
         wrong += told("as many calls as it carries", service.load(conns=32, pairs=2, pushes=pushes // 10, window=window))
-        rate = int(most * 0.7)
+        rate = int(most * args.share)
         rest = (pushes - 2 * (pushes // 10)) // pairs
-        wrong += told("at 70 % of that", service.load(rate=rate, pairs=pairs, pushes=rest, window=window))
+        wrong += told(f"at {args.share:.0%} of that", service.load(rate=rate, pairs=pairs, pushes=rest, window=window))
         found = service.load(conns=1, pairs=0, effects=30 if not args.quick else 10, rules=1000)
         effect, push = found["effect_us"], found["effect_push_us"]
         print(f"push of 1,000 rules to the first run under them: median {effect['p50'] / 1e3:.1f} ms, most {effect['max'] / 1e3:.1f} ms "
