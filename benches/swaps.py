@@ -56,9 +56,13 @@ class Service:
         mock = free_port()
         self.mock = start([f"{CACHE}/release/mock-upstream", "--port", str(mock)], mock, CPUS)
         self.data, self.control, self.pushed = free_port(), free_port(), 0
-        self.service = start([f"{MAIN}/release/mainstay", "serve", "--config", config(self.dir.name, mock, stored),
-                              "--data-address", f"127.0.0.1:{self.data}", "--control-address", f"127.0.0.1:{self.control}"],
-                             self.data, CPUS, env={"TOKIO_WORKER_THREADS": "2"})
+        try:
+            self.service = start([f"{MAIN}/release/mainstay", "serve", "--config", config(self.dir.name, mock, stored),
+                                  "--data-address", f"127.0.0.1:{self.data}", "--control-address", f"127.0.0.1:{self.control}"],
+                                 self.data, CPUS, env={"TOKIO_WORKER_THREADS": "2"})
+        except BaseException:
+            stop(self.mock)
+            raise
 
     def load(self, **options):
         cmd = [f"{CACHE}/release/swaps", "--data", f"http://127.0.0.1:{self.data}", "--control", f"http://127.0.0.1:{self.control}", "--pushed", str(self.pushed)]
