@@ -50,8 +50,8 @@ pub(super) struct Lane<'r, 'a> {
     pub(super) cx: &'r StepContext<'a>,
     pub(super) target: Arc<Target>,
     pub(super) record: &'r mut AttemptRecord,
-    /// It has drawn on the retry budget of its target by itself.
-    pub(super) paid: bool,
+    /// The target whose retry budget it has drawn on by itself.
+    pub(super) payer: Option<Arc<Target>>,
     pub(super) is_over: bool,
     began: Instant,
 }
@@ -62,7 +62,7 @@ impl<'r, 'a> Lane<'r, 'a> {
         target: Arc<Target>,
         record: &'r mut AttemptRecord,
     ) -> Self {
-        Self { cx, target, record, paid: false, is_over: false, began: Instant::now() }
+        Self { cx, target, record, payer: None, is_over: false, began: Instant::now() }
     }
 
     pub(super) async fn run(
@@ -99,8 +99,8 @@ impl<'r, 'a> Lane<'r, 'a> {
 
 impl Drop for Lane<'_, '_> {
     fn drop(&mut self) {
-        if self.paid && !self.record.called {
-            self.target.gate.put_back_retry(&self.cx.run.tenant);
+        if let Some(payer) = self.payer.take().filter(|_| !self.record.called) {
+            payer.gate.put_back_retry(&self.cx.run.tenant);
         }
         if !self.is_over {
             self.record.cancelled = Some(Cancelled::WithItsRun);

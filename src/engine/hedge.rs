@@ -63,7 +63,7 @@ pub(super) async fn race(
         Some(_) => None,
         None => walk.hedge_target(messages),
     };
-    let Some(target) = beside else {
+    let Some((target, payer)) = beside else {
         let result = match early {
             Some(result) => result,
             None => first.as_mut().await,
@@ -81,7 +81,7 @@ pub(super) async fn race(
     let mut record_beside = attempt::begin(&target, number.saturating_add(1), leave);
     record_beside.hedge = true;
     let mut two = Lane::new(cx, target.clone(), &mut record_beside);
-    two.paid = true;
+    two.payer = Some(payer);
     let mut second = Box::pin(two.run(messages, asked, leave, until));
     let (first_decides, result, failed) = tokio::select! {
         biased;
@@ -148,9 +148,9 @@ impl Walk<'_, '_> {
         after.filter(|after| *after < self.until.saturating_duration_since(Instant::now()))
     }
 
-    /// The target for an attempt beside the one that is under way, if there may be one; it has been
-    /// paid for then.
-    fn hedge_target(&self, messages: &[Message]) -> Option<Arc<Target>> {
+    /// The target for an attempt beside the one that is under way, if there may be one, and the one
+    /// whose retry budget was drawn on for it.
+    fn hedge_target(&self, messages: &[Message]) -> Option<(Arc<Target>, Arc<Target>)> {
         if self.cx.engine.admission().pressure() != Pressure::None {
             return None;
         }
@@ -175,8 +175,8 @@ impl Walk<'_, '_> {
         loop {
             let name = self.hedge_among(&targets, &history, remaining)?;
             let target = of_name(&name)?;
-            if target.gate.withdraw_retry(&self.cx.run.tenant) {
-                return Some(target);
+            if let Some(payer) = self.draw_for(&target) {
+                return Some((target, payer));
             }
             // The room was gone meanwhile. Each round closes one way, so this ends.
             let same = |one: &&mut TargetCondition<'_>| {

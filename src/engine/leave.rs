@@ -153,21 +153,13 @@ impl Walk<'_, '_> {
     /// Draws on the budgets for the call that was decided on. The room that a decision was made
     /// with may be gone: others decide at the same moment. Returns the target whose retry budget
     /// was drawn on.
-    ///
-    /// A target that nobody calls while the first one is well has had nothing paid in, so what it
-    /// cannot pay for a fallback the one that failed does, out of its own fresh calls. All extra
-    /// calls together stay within the share of all fresh ones.
     pub(super) fn pay(&self, decision: &Decision) -> Result<Option<Arc<Target>>, Unpaid> {
         if self.history.calls() == 0 {
             return Ok(None);
         }
-        let caller = &self.cx.run.tenant;
-        let retry = |target: &Arc<Target>| {
-            let mut payers = [target, &self.target].into_iter();
-            match payers.find(|payer| payer.gate.withdraw_retry(caller)) {
-                Some(payer) => Ok(Some(payer.clone())),
-                None => Err(Unpaid::Retry(target.name.clone())),
-            }
+        let retry = |target: &Arc<Target>| match self.draw_for(target) {
+            Some(payer) => Ok(Some(payer)),
+            None => Err(Unpaid::Retry(target.name.clone())),
         };
         match &decision.verdict {
             Verdict::Retry { .. } => retry(&self.target),
@@ -187,6 +179,16 @@ impl Walk<'_, '_> {
             | Verdict::Halt
             | Verdict::Exhausted => Ok(None),
         }
+    }
+
+    /// Draws on a retry budget for an extra call of this target, and says on whose.
+    ///
+    /// A target that nobody calls while the first one is well has had nothing paid in, so what it
+    /// cannot pay the one that is left does, out of its own fresh calls. All extra calls together
+    /// stay within the share of all fresh ones.
+    pub(super) fn draw_for(&self, target: &Arc<Target>) -> Option<Arc<Target>> {
+        let mut payers = [target, &self.target].into_iter();
+        payers.find(|payer| payer.gate.withdraw_retry(&self.cx.run.tenant)).cloned()
     }
 
     /// Puts back what was drawn for a call that was not made.
