@@ -226,8 +226,8 @@ def memory(report, quick):
     stalled(report, 200 if quick else 1_000)
 
 
-# A model that writes for minutes, ten chunks of twenty words a second; and one that writes as fast as the line takes it.
-WRITES = {"latency": {"between": "100ms"}, "answers": [{"text": ("-".join(["word"] * 20) + " ") * 1_000}]}
+# A model that writes for half a minute, ten chunks of twenty words a second; and one that writes as fast as the line takes it.
+WRITES = {"latency": {"between": "100ms"}, "answers": [{"text": ("-".join(["word"] * 20) + " ") * 300}]}
 FLOODS = {"faults": [{"fault": "endless", "bytes": 64 << 20}]}
 
 
@@ -239,8 +239,8 @@ def stalled(report, readers):
             for _ in range(2):
                 look = lambda: held.append(rig.targets()["primary"]["in_flight"])
                 with Memory(rig.service) as seen:
-                    flow = {"mode": "stall", "rate": readers / 4, "calls": readers, "at_once": readers, "hold": 15, "deadline": 60_000, "channels": 10}
-                    samples = rig.storm(flow, at=[(14, look)])
+                    flow = {"mode": "stall", "rate": readers / 10, "calls": readers, "at_once": readers, "hold": 15, "deadline": 60_000, "channels": 10}
+                    samples = rig.storm(flow, at=[(12, look)])
                 peaks.append(seen.most)
                 time.sleep(3)
                 levels.append(rig.service.rss())
