@@ -159,10 +159,17 @@ impl Finder<'_, '_> {
         self.found.candidates.push(candidate);
     }
 
-    /// Whether this goes on where a value that could not be read broke off: `…], [1]]}`.
+    /// Whether this goes on where a value that could not be read broke off: `…], [1]]}`, or is what
+    /// a member of it has: `…, "b": [1]}`.
     fn continues_broken(&self, start: usize) -> bool {
+        if self.inside_until == 0 {
+            return false;
+        }
         let before = self.text[..start].trim_end_matches(is_blank);
-        self.inside_until > 0 && (before.ends_with(',') || before.len() <= self.inside_until)
+        let named = before.strip_suffix(':').map(|name| name.trim_end_matches(is_blank));
+        before.ends_with(',')
+            || before.len() <= self.inside_until
+            || named.is_some_and(|name| name.ends_with(['"', '\'']))
     }
 
     fn read(&mut self, start: usize) -> Option<Candidate> {
