@@ -131,6 +131,10 @@ class Rig:
         out = subprocess.run([MAINSTAY, "targets", "--json", "--address", f"127.0.0.1:{self.control}"], capture_output=True, text=True, check=True)
         return {target["name"]: target for target in json.loads(out.stdout)["targets"]}
 
+    def breaker(self, target, to):
+        """Says this of a target's breaker, as an operator would."""
+        subprocess.run([MAINSTAY, "breaker", target, to, "--address", f"127.0.0.1:{self.control}"], capture_output=True, check=True)
+
     def storm(self, *flows, at=()):
         """Runs flows of calls to their end and returns the samples. `at`: (seconds, what to do then), in order."""
         out = os.path.join(self.dir.name, "samples.txt")

@@ -77,7 +77,8 @@ pub(super) async fn race(
             other: None,
         };
     };
-    let leave = Leave { is_fresh: false, has_alternative: true, is_panic: false };
+    let leave =
+        Leave { is_fresh: false, has_alternative: true, is_panic: false, awaits_probe: false };
     let mut record_beside = attempt::begin(&target, number.saturating_add(1), leave);
     record_beside.hedge = true;
     let mut two = Lane::new(cx, target.clone(), &mut record_beside);

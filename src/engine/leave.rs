@@ -26,6 +26,8 @@ pub struct Leave {
     pub has_alternative: bool,
     /// Every target refuses, and the policy wants the least bad one called all the same.
     pub is_panic: bool,
+    /// A probe under way is waited for.
+    pub awaits_probe: bool,
 }
 
 impl Leave {
@@ -47,6 +49,7 @@ impl Leave {
             has_alternative: self.has_alternative,
             remaining: deadline.saturating_duration_since(Instant::now()),
             is_panic: self.is_panic,
+            awaits_probe: self.awaits_probe,
         }
     }
 }
@@ -102,10 +105,14 @@ impl Walk<'_, '_> {
         let is_left = |target: &&Arc<Target>| {
             target.name != self.target.name && self.history.is_fresh(&target.name)
         };
+        let has_alternative = self.targets.iter().any(|target| is_left(&target));
+        // Others may begin a probe between a decision and its call.
+        let was_sent_here = !self.report.attempts.is_empty() && !has_alternative;
         Leave {
             is_fresh: self.history.calls() == 0,
-            has_alternative: self.targets.iter().any(|target| is_left(&target)),
+            has_alternative,
             is_panic: self.is_panic,
+            awaits_probe: self.awaits_probe || was_sent_here,
         }
     }
 

@@ -64,6 +64,7 @@ impl Walk<'_, '_> {
         let (decision, payer) = self.decide(&unusable, record.number);
         self.payer = payer;
         self.is_panic = decision.is_panic;
+        self.awaits_probe = decision.awaits_probe;
         let action = decision.verdict.action();
         self.history.record_decision(&decision, &self.target.name);
         let (next, decided) = act::carry_out(self, decision, unusable);

@@ -236,6 +236,7 @@ async fn call(
         has_alternative: false,
         remaining: deadline.saturating_duration_since(Instant::now()),
         is_panic: false,
+        awaits_probe: false,
     };
     let ticket = target.gate.admit(&ask, deadline).await?;
     record.called = true;

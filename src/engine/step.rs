@@ -119,6 +119,8 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) payer: Option<Arc<Target>>,
     /// The next call is the least bad that there is.
     pub(super) is_panic: bool,
+    /// The next call waits for a probe that is under way on its target.
+    pub(super) awaits_probe: bool,
     /// The disk was asked for an output of this key.
     pub(super) has_recalled: bool,
     /// Where its prompt stands among similar ones.
@@ -196,6 +198,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             until,
             payer: None,
             is_panic: false,
+            awaits_probe: false,
             has_recalled: false,
             place: None,
             worth_keeping: false,
@@ -212,7 +215,7 @@ impl Walk<'_, '_> {
         loop {
             let number = u32::try_from(self.report.attempts.len()).unwrap_or(u32::MAX) + 1;
             let leave = self.leave();
-            self.is_panic = false;
+            (self.is_panic, self.awaits_probe) = (false, false);
             let Raced { made, target, other } = self.attempt(leave, number).await;
             let Attempted { mut record, result } = made;
             let was_called = match &other {

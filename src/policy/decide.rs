@@ -4,6 +4,7 @@
 //! the policy gives for the failure and takes the first feasible rung. What it passes over, and
 //! why, is part of the answer.
 
+mod fallback;
 mod hedge;
 mod refusals;
 mod shown;
@@ -22,6 +23,7 @@ use super::settings::WhenAllRefuse;
 use crate::failure::{Failure, FailureCause, FailureDomain};
 use crate::resilience::backoff::{Backoff, after_hint};
 
+use fallback::waits_for_a_probe;
 pub use hedge::hedge;
 
 /// Time and luck.
@@ -140,6 +142,7 @@ pub fn decide(
         rung: None,
         skipped: Vec::new(),
         is_panic: false,
+        awaits_probe: false,
         continues: false,
         broken_overrides: route.broken,
     };
@@ -169,6 +172,7 @@ pub fn decide(
         decision.is_panic = false;
         decision.skipped.clear();
     }
+    decision.awaits_probe = !decision.is_panic && judge.awaits_probe(&decision.verdict);
     decision.continues = judge.goes_on(&decision.verdict);
     decision
 }
@@ -263,8 +267,13 @@ impl Judge<'_> {
         let own = backoff.delay(uses.saturating_add(1), self.history.previous_wait(), dice);
         let hinted =
             hint.map_or(Duration::ZERO, |hint| after_hint(hint, execution.hint_spread, dice));
-        let after = own.max(hinted).max(admits_in);
-        self.fits(after, target)?;
+        let after = match waits_for_a_probe(target) {
+            false => own.max(hinted).max(admits_in),
+            // The call itself waits for the probe's end, from now on where nothing was sent.
+            true if self.failure.is_refusal() => hinted,
+            true => own.max(hinted),
+        };
+        self.fits(after.max(admits_in), target)?;
         Ok(Verdict::Retry { after })
     }
 
@@ -302,52 +311,6 @@ impl Judge<'_> {
         // The same call with the same limit would be cut at the same place.
         let limit = max_output_tokens.ok_or(SkipReason::TokenLimit)?;
         Ok(Verdict::Reprompt { max_output_tokens: Some(limit), continue_cut: false })
-    }
-
-    /// The first target of the list that was not asked yet and can be asked now. With none, the
-    /// reason of the first that was not asked yet.
-    fn fallback(&self, named: &[Arc<str>]) -> Judgement {
-        self.next_target(named).map(|target| Verdict::Fallback { target })
-    }
-
-    fn next_target(&self, named: &[Arc<str>]) -> Result<Arc<str>, SkipReason> {
-        self.room_for_a_call()?;
-        let all = self.conditions.targets;
-        let mut reason = SkipReason::NoTargetLeft;
-        let mut consider = |target: &TargetCondition<'_>| match self.can_take(target) {
-            Ok(()) => true,
-            Err(why) => {
-                if reason == SkipReason::NoTargetLeft {
-                    reason = why;
-                }
-                false
-            }
-        };
-        let taken = if named.is_empty() {
-            let own = &all[..self.conditions.step_targets.min(all.len())];
-            own.iter().find(|target| consider(target)).map(|target| Arc::from(target.name))
-        } else {
-            let known = |name: &Arc<str>| all.iter().find(|target| *target.name == **name);
-            named.iter().find(|name| known(name).is_some_and(&mut consider)).cloned()
-        };
-        taken.ok_or(reason)
-    }
-
-    fn can_take(&self, target: &TargetCondition<'_>) -> Result<(), SkipReason> {
-        if target.name == self.site.target || !self.history.is_fresh(target.name) {
-            return Err(SkipReason::NoTargetLeft);
-        }
-        if self.failure.cause == FailureCause::ContextLengthExceeded {
-            let failed = self.source().ok().and_then(|source| source.context_window);
-            if let (Some(failed), Some(offered)) = (failed, target.context_window)
-                && offered <= failed
-            {
-                return Err(SkipReason::SmallerWindow);
-            }
-        }
-        admits_now(target)?;
-        self.retry_budget_of(target)?;
-        self.fits(Duration::ZERO, target)
     }
 
     fn cache(&self, max_age: Option<Duration>) -> Judgement {
@@ -404,7 +367,7 @@ impl Judge<'_> {
             return None;
         }
         let may_be_called = |target: &&TargetCondition<'_>| match target.refusal {
-            Some(Refusal::BreakerOpen | Refusal::CoolingDown) => {
+            Some(Refusal::BreakerOpen | Refusal::ProbeUnderWay | Refusal::CoolingDown) => {
                 target.admits_in.is_some() && self.fits(Duration::ZERO, target).is_ok()
             }
             Some(

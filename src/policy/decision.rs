@@ -20,6 +20,8 @@ pub struct Decision {
     pub skipped: Vec<Skipped>,
     /// Every target refuses and the least bad is called all the same, as the policy wants it.
     pub is_panic: bool,
+    /// The next call waits for the end of a probe that is under way on its target.
+    pub awaits_probe: bool,
     /// The next call is asked for the rest of what the reader of a stream has seen.
     pub continues: bool,
     /// Overrides whose condition could not be evaluated: an operator must look at them.
@@ -223,6 +225,8 @@ pub enum Refusal {
     CoolingDown,
     /// The breaker is open.
     BreakerOpen,
+    /// The breaker is half-open, and a probe under way will likely close it.
+    ProbeUnderWay,
     /// Its outputs for the step were unusable lately.
     OutputBreakerOpen,
     /// Its quota is used up.
@@ -239,6 +243,7 @@ impl Refusal {
         match self {
             Self::CoolingDown => "cooling_down",
             Self::BreakerOpen => "breaker_open",
+            Self::ProbeUnderWay => "probe_under_way",
             Self::OutputBreakerOpen => "output_breaker_open",
             Self::QuotaExhausted => "quota_exhausted",
             Self::BulkheadFull => "bulkhead_full",

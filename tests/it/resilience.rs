@@ -170,6 +170,28 @@ async fn the_least_bad_target_is_called_where_the_policy_wants_it_and_marked() {
 }
 
 #[tokio::test]
+async fn calls_that_have_nowhere_else_to_go_wait_for_the_probe_that_decides() {
+    let rig = Plan::new()
+        .script("models: {a: {}, b: {latency: {delay: 50ms}}}")
+        .target("first", "a")
+        .target("second", "b")
+        .start()
+        .await;
+    set(&rig, "first", pb::BreakerState::ForcedOpen).await;
+    set(&rig, "second", pb::BreakerState::HalfOpen).await;
+    rig.step(say(&["first", "second"], "Hello")).await.unwrap();
+    // One probe has ended well, and one more closes the breaker: the other calls wait for it.
+    let steps = (0..8).map(|_| rig.step(say(&["first", "second"], "Hello")));
+    for response in futures_util::future::join_all(steps).await {
+        let story = told(&response.unwrap());
+        assert_eq!(story, ["first circuit_open -> fallback_to_target", "second ok"]);
+    }
+    assert_eq!((rig.calls("a"), rig.calls("b")), (0, 9));
+    assert_eq!(targets(&rig).await[1].breaker(), pb::BreakerState::Closed);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_used_up_quota_shuts_the_target_until_an_operator_enables_it() {
     let rig =
         Plan::new().target("bad", "m!quota_exhausted(first=1)").target("good", "g").start().await;

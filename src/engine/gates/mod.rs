@@ -26,7 +26,7 @@ pub use state::{Ask, Report, Standing};
 pub use view::GateView;
 
 use crate::failure::Failure;
-use crate::resilience::breaker::{BreakerState, Command, Transition};
+use crate::resilience::breaker::{BreakerState, Command, Outlook, Transition};
 use crate::resilience::fair_queue::{Joined, Priority};
 use outputs::OutputTicket;
 use state::{Answers, NotNow, Place, State, Waiter};
@@ -138,7 +138,7 @@ impl Gate {
             tokio::pin!(by_rate);
             by_rate.as_mut().enable();
             // A place may have come free while nobody waited for it.
-            let turn = self.pump().map_or(until, |at| until.min(self.0.origin + at));
+            let turn = self.pump().map(|at| self.0.origin + at).fold(until, Instant::min);
             tokio::select! {
                 biased;
                 answer = &mut answered => {
@@ -150,20 +150,28 @@ impl Gate {
             }
             if Instant::now() >= until {
                 // An answer may have come in the same moment.
-                return answered.try_recv().unwrap_or_else(|_| Err(refusals::waited_too_long()));
+                return answered.try_recv().unwrap_or_else(|_| Err(self.too_late()));
             }
         }
     }
 
-    /// Lets through who can go. Returns when the rate limit lets the next one through.
-    fn pump(&self) -> Option<Duration> {
+    fn too_late(&self) -> Failure {
+        match self.state().breaker.outlook(self.now()) {
+            Outlook::Probing => refusals::breaker(Outlook::Probing),
+            Outlook::Admits | Outlook::AdmitsIn(_) | Outlook::Held => refusals::waited_too_long(),
+        }
+    }
+
+    /// Lets through who can go. Returns the moments to look again: when the rate limit lets the next
+    /// one through, and until when a probe is waited for.
+    fn pump(&self) -> impl Iterator<Item = Duration> {
         let now = self.now();
         let mut state = self.state();
         let answers = state.pump(now);
-        let next = state.next_by_rate;
+        let (next, probe) = (state.next_by_rate, state.probe_awaited_until(now));
         drop(state);
         self.answer(answers);
-        next
+        next.into_iter().chain(probe)
     }
 
     fn ticket(&self, place: Place) -> Ticket {

@@ -39,6 +39,8 @@ pub struct Ask {
     pub remaining: Duration,
     /// Every target refuses and the policy wants the least bad one called all the same.
     pub is_panic: bool,
+    /// Wait for the end of a probe that is under way, where that is worth it.
+    pub awaits_probe: bool,
 }
 
 /// One who waits for a place.
@@ -186,9 +188,12 @@ impl State {
             Some(Pause::Pace(left)) => return Err(refusals::cooling_down(left)),
             None => {}
         }
-        let outlook = self.breaker.outlook(now);
-        if outlook != Outlook::Admits {
-            return Err(refusals::breaker(outlook));
+        match self.breaker.outlook(now) {
+            Outlook::Admits => {}
+            Outlook::Probing if ask.awaits_probe && self.probe_awaited_until(now).is_some() => {}
+            outlook @ (Outlook::AdmitsIn(_) | Outlook::Probing | Outlook::Held) => {
+                return Err(refusals::breaker(outlook));
+            }
         }
         match self.outputs.refuses(ask.step, now).filter(|_| ask.has_alternative) {
             Some(left) => Err(refusals::outputs(left)),
@@ -207,7 +212,8 @@ impl State {
         }
         let (callers, most) = (&self.callers, self.settings.in_flight_per_caller_max);
         let goes_first = |waiter: &Waiter| may_go(callers, most, &waiter.ask);
-        let must_wait = self.in_flight >= self.limit(now)
+        let must_wait = (!ask.is_panic && self.breaker.outlook(now) == Outlook::Probing)
+            || self.in_flight >= self.limit(now)
             || !may_go(callers, most, ask)
             || self.queue.peek(goes_first).is_some();
         if must_wait {
@@ -246,7 +252,10 @@ impl State {
     pub(super) fn pump(&mut self, now: Duration) -> Answers {
         let mut answers = Answers::new();
         self.next_by_rate = None;
-        while !self.queue.is_empty() && self.in_flight < self.limit(now) {
+        while !self.queue.is_empty()
+            && self.in_flight < self.limit(now)
+            && self.probe_awaited_until(now).is_none()
+        {
             let (callers, most) = (&self.callers, self.settings.in_flight_per_caller_max);
             let next = |waiter: &Waiter| may_go(callers, most, &waiter.ask);
             let Some(waiter) = self.queue.peek(next) else { break };
@@ -374,6 +383,15 @@ impl State {
         self.usual.1
     }
 
+    /// Until when the probe under way is waited for, if it is: twice the time that a call usually
+    /// takes. One that takes longer promises nothing any more.
+    pub(super) fn probe_awaited_until(&self, now: Duration) -> Option<Duration> {
+        let began = self.breaker.promising_probe(now)?;
+        let usual = self.usual.1.map(|usual| usual.saturating_mul(2));
+        let until = began.saturating_add(usual.unwrap_or(self.settings.queue_timeout));
+        (now < until).then_some(until)
+    }
+
     /// How the target stands towards a step's next call.
     pub(super) fn standing(&mut self, caller: &Arc<str>, step: StepKey, now: Duration) -> Standing {
         let likely = self.usual(now);
@@ -408,6 +426,9 @@ impl State {
         match self.breaker.outlook(now) {
             Outlook::Admits => {}
             Outlook::AdmitsIn(left) => return (Some(left), Some(Refusal::BreakerOpen)),
+            Outlook::Probing if self.probe_awaited_until(now).is_some() => {
+                return (Some(a_call), Some(Refusal::ProbeUnderWay));
+            }
             Outlook::Probing => return (Some(a_call), Some(Refusal::BreakerOpen)),
             Outlook::Held => return (None, Some(Refusal::BreakerOpen)),
         }

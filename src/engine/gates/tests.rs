@@ -1,3 +1,5 @@
+mod probes;
+
 use super::*;
 use crate::failure::FailureCause;
 use crate::policy::Refusal;
@@ -37,6 +39,7 @@ fn of(caller: &str) -> Ask {
         has_alternative: false,
         remaining: Duration::from_secs(60),
         is_panic: false,
+        awaits_probe: false,
     }
 }
 

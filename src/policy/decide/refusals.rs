@@ -13,8 +13,8 @@ impl Judge<'_> {
     /// Why a retry on this target is worse than what the ladder has after it, where the target
     /// refuses calls or has just refused one.
     ///
-    /// A breaker is not waited for. The end of another pause is, where nothing after the rung
-    /// reaches another target. A pause that the failure itself has asked for is none of this: to
+    /// A breaker is not waited for. The end of another pause is, and that of a probe under way,
+    /// where nothing after the rung reaches another target. A pause that the failure itself has asked for is none of this: to
     /// wait for it is what a retry of that failure means.
     pub(super) fn not_worth_the_wait(
         &self,
@@ -52,7 +52,7 @@ impl Judge<'_> {
         let failed = self.failure.cause;
         let agrees = match refusal {
             None => true,
-            Some(Refusal::BreakerOpen | Refusal::OutputBreakerOpen) => {
+            Some(Refusal::BreakerOpen | Refusal::ProbeUnderWay | Refusal::OutputBreakerOpen) => {
                 failed == FailureCause::CircuitOpen
             }
             Some(Refusal::CoolingDown) => {

@@ -439,6 +439,7 @@ policy:
 mod degrade;
 mod hedge;
 mod least_bad;
+mod probes;
 mod properties;
 mod reask;
 mod refusals;

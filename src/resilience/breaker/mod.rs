@@ -6,12 +6,14 @@
 //! was made in; each change of state begins a new one, and a result of an earlier epoch decides
 //! nothing: a call begun before an outage says nothing about the target after it.
 
+mod probes;
 mod settings;
 mod transition;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use probes::Probes;
 pub use settings::{BreakerSettings, CloseOn, HalfOpenThen, JudgeOn};
 pub use transition::{BreakerState, Reason, Transition};
 
@@ -38,15 +40,6 @@ pub struct Breaker {
     closed_at: Option<Duration>,
     transitions: VecDeque<Transition>,
     changes: u64,
-}
-
-/// Probes of the half-open state that it is in.
-#[derive(Debug, Clone, Copy, Default)]
-struct Probes {
-    in_flight: u32,
-    taken: u32,
-    successes: u32,
-    results: Counts,
 }
 
 /// Leave to make one call. Hand it back to [`Breaker::settle`].
@@ -205,13 +198,14 @@ impl Breaker {
                 return Err(refused);
             }
         }
+        let mut due = self.since;
         if self.state == BreakerState::Open {
+            due = self.reopens_at;
             self.go(BreakerState::HalfOpen, Reason::OpenTimeOver, now);
         }
         let is_probe = self.state == BreakerState::HalfOpen;
         if is_probe {
-            self.probes.in_flight += 1;
-            self.probes.taken += 1;
+            self.probes.begin(due, now);
         }
         Ok(Ticket { epoch: self.epoch, is_probe })
     }
@@ -332,49 +326,6 @@ impl Breaker {
         true
     }
 
-    fn settle_probe(&mut self, call: CallResult, now: Duration, dice: impl FnOnce() -> f64) {
-        self.probes.in_flight = self.probes.in_flight.saturating_sub(1);
-        let slow = self.is_slow(call);
-        let failed = match call.outcome {
-            Outcome::Success => false,
-            Outcome::Failure => true,
-            Outcome::RateLimited if self.settings.count_rate_limits => true,
-            Outcome::CutShort if slow => true,
-            Outcome::RateLimited | Outcome::CutShort | Outcome::Neutral => {
-                self.probes.taken = self.probes.taken.saturating_sub(1);
-                return;
-            }
-        };
-        match self.settings.close_on {
-            CloseOn::Successes(_) if failed || slow => {
-                self.open(Reason::ProbeFailed, call.hint, now, dice);
-            }
-            CloseOn::Successes(needed) => {
-                self.probes.successes += 1;
-                if self.settings.probes_renew {
-                    self.probes.taken = self.probes.taken.saturating_sub(1);
-                }
-                // Without renewal there are no more than so many to wait for.
-                let possible =
-                    if self.settings.probes_renew { u32::MAX } else { self.settings.probes };
-                if self.probes.successes >= needed.min(possible) {
-                    self.close(Reason::ProbesSucceeded(self.probes.successes), now);
-                }
-            }
-            CloseOn::Rates => {
-                self.probes.results.add(Counts::of(failed, slow));
-                let results = self.probes.results;
-                if results.calls < self.least_calls().min(self.settings.probes) {
-                    return;
-                }
-                match self.rates(results) {
-                    Some(reason) => self.open(reason, call.hint, now, dice),
-                    None => self.close(Reason::ProbesSucceeded(results.calls), now),
-                }
-            }
-        }
-    }
-
     fn is_slow(&self, call: CallResult) -> bool {
         // Of what was cut short the first token may be still to come.
         let first_token = match call.outcome {
@@ -420,18 +371,20 @@ impl Breaker {
             }
             BreakerState::HalfOpen => {
                 let Some(most) = self.settings.half_open_max else { return };
-                let end = self.since.saturating_add(most);
-                if now < end {
-                    return;
-                }
                 match self.settings.half_open_then {
-                    HalfOpenThen::Close => self.close(Reason::HalfOpenTimeOver, end),
-                    HalfOpenThen::Open => {
-                        if self.probes.in_flight == 0 {
-                            // Nobody asked: no further sign of illness, so no longer wait.
-                            self.trips = self.trips.saturating_sub(1);
+                    HalfOpenThen::Close => {
+                        let end = self.since.saturating_add(most);
+                        if now >= end {
+                            self.close(Reason::HalfOpenTimeOver, end);
                         }
-                        self.open(Reason::HalfOpenTimeOver, None, end, dice);
+                    }
+                    // Where nobody asks nothing hangs, and there is no sign of illness either.
+                    HalfOpenThen::Open if self.probes.in_flight == 0 => {}
+                    HalfOpenThen::Open => {
+                        let end = self.probes.busy_since.saturating_add(most);
+                        if now >= end {
+                            self.open(Reason::HalfOpenTimeOver, None, end, dice);
+                        }
                     }
                 }
             }

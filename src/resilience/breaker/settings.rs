@@ -41,7 +41,8 @@ pub struct BreakerSettings {
     pub probes_renew: bool,
     /// What closes it again.
     pub close_on: CloseOn,
-    /// Longest time half-open. Without it a probe that hangs keeps the breaker half-open.
+    /// Longest time half-open with a probe under way all the time, or in all where it closes then.
+    /// Without it a probe that hangs keeps the breaker half-open.
     pub half_open_max: Option<Duration>,
     /// What follows on that time.
     pub half_open_then: HalfOpenThen,

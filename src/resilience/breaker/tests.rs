@@ -91,8 +91,44 @@ fn a_probe_that_hangs_opens_it_again_and_one_that_nobody_makes_costs_nothing() {
 
     let mut quiet = tripped();
     calls(&mut quiet, 1, Outcome::Neutral, 1_000);
-    quiet.advance(ms(6_000), half);
-    assert_eq!(quiet.reopens_in(ms(6_000)), Some(ms(1_000)), "no longer than the first");
+    calls(&mut quiet, 1, Outcome::Success, 1_500);
+    quiet.advance(ms(60_000), half);
+    assert_eq!(quiet.state(), BreakerState::HalfOpen, "nothing hangs");
+    // The time of one that hangs begins with it.
+    let hangs = quiet.acquire(ms(60_000), half).unwrap();
+    quiet.advance(ms(64_999), half);
+    assert_eq!(quiet.state(), BreakerState::HalfOpen);
+    quiet.advance(ms(65_000), half);
+    assert_eq!(quiet.state(), BreakerState::Open);
+    assert_eq!(quiet.settle(hangs, CallResult::NEUTRAL, ms(65_000), half), None);
+}
+
+#[test]
+fn a_probe_is_worth_waiting_for_when_it_was_long_due_or_follows_one_that_went_well() {
+    let promising = |at: u64| {
+        let mut breaker = tripped();
+        let probe = breaker.acquire(ms(at), half).unwrap();
+        (breaker.promising_probe(ms(at)).is_some(), breaker, probe)
+    };
+    let (is_promising, mut breaker, probe) = promising(1_249);
+    assert!(!is_promising, "it was made as soon as somebody could");
+    // One that is dropped makes the next no later.
+    breaker.settle(probe, CallResult::NEUTRAL, ms(3_000), half);
+    let probe = breaker.acquire(ms(3_000), half).unwrap();
+    assert_eq!(breaker.promising_probe(ms(3_000)), None);
+    breaker.settle(probe, CallResult::new(Outcome::Success, ms(1)), ms(3_100), half);
+    assert_eq!(breaker.promising_probe(ms(3_100)), None, "there is room for the next");
+    let probe = breaker.acquire(ms(3_200), half).unwrap();
+    assert_eq!(breaker.promising_probe(ms(3_300)), Some(ms(3_200)), "one went well");
+    breaker.settle(probe, CallResult::new(Outcome::Success, ms(1)), ms(3_300), half);
+    assert_eq!((breaker.state(), breaker.promising_probe(ms(3_300))), (BreakerState::Closed, None));
+
+    let (is_promising, mut breaker, probe) = promising(1_250);
+    assert!(is_promising, "nobody has asked when it was due");
+    breaker.settle(probe, CallResult::new(Outcome::Failure, ms(1)), ms(1_300), half);
+    assert_eq!(breaker.promising_probe(ms(1_300)), None);
+    let _probe = breaker.acquire(ms(3_300), half).unwrap();
+    assert_eq!(breaker.promising_probe(ms(3_300)), None, "the next time begins anew");
 }
 
 #[test]
@@ -275,6 +311,7 @@ proptest! {
                 prop_assert!(breaker.probes.in_flight <= settings.probes);
                 let out = tickets.iter().filter(|one| one.epoch == breaker.epoch).count();
                 prop_assert_eq!(breaker.probes.in_flight as usize, out, "every place comes back");
+                prop_assert!(out > 0 || breaker.outlook(now) == Outlook::Admits, "never stuck");
             }
             if let Some(left) = breaker.reopens_in(now) {
                 prop_assert!(left <= settings.open_max, "{left:?}");
