@@ -263,12 +263,8 @@ def stalled(report, readers):
                 levels.append(rig.service.rss())
             left = rig.targets()["primary"]["in_flight"]
         name, again = f"{min(held):,} stalled readers of {provider}: memory", f"{provider}: second peak against the first"
-        if model is WRITES:
-            report.figure(name, "≤ 300 MiB", f"{max(peaks):.0f} MiB", max(peaks) <= 300 and min(held) == readers)
-            report.figure(again, "≤ 1.05", f"{peaks[1] / peaks[0]:.3f}", peaks[1] <= 1.05 * peaks[0] and left == 0)
-        else:
-            report.shown(name, f"{max(peaks):.0f} MiB")
-            report.shown(again, f"{peaks[1] / peaks[0]:.3f}")
+        report.figure(name, "≤ 300 MiB", f"{max(peaks):.0f} MiB", max(peaks) <= 300 and min(held) == readers)
+        report.figure(again, "≤ 1.05", f"{peaks[1] / peaks[0]:.3f}", peaks[1] <= 1.05 * peaks[0] and left == 0)
         report.note("MiB: " + f"idle {levels[0]:.0f}, peaks {peaks[0]:.0f} and {peaks[1]:.0f}, after {levels[1]:.0f} and {levels[2]:.0f}; {left} left in flight; {kinds(samples)}")
 
 

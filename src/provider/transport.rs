@@ -1,4 +1,5 @@
-//! The one place that speaks HTTP to providers, and the only user of `reqwest`.
+//! The one place that speaks HTTP to providers. Calls go through `reqwest`, streams through a client
+//! that reads less ahead ([`streams`]).
 //!
 //! What the client library does by itself is switched off, because each of it has hurt somebody:
 //! redirects (they re-send `x-api-key` to another origin), system proxies, the referer, and silent
@@ -6,24 +7,29 @@
 //! deadline. And it connects to whatever address a name has; here a target that is not marked
 //! `private` is held to the public internet each time a connection is made.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use http::Uri;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http_body_util::Full;
+use reqwest::dns::Resolve;
 use reqwest::{Client, Method, Request, Response, Url};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::{Instant, timeout_at};
 
+use self::names::{PublicOnly, SystemResolver, TargetForbidden, literal};
+use self::streams::{StreamClient, StreamSettings};
 use super::Dialect;
 use super::address::address_allowed;
 use crate::exchange::{BodyEnd, HttpResponse, Outcome, TransportFault};
 
+mod names;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +40,19 @@ const STREAM_WINDOW: u32 = 128 << 10;
 /// What a provider may send ahead on all streams of a connection: enough for 256 that stall, so that
 /// they do not hold up the others.
 const CONNECTION_WINDOW: u32 = 32 << 20;
+
+/// Largest head of an answer, in bytes.
+const HEADERS_BYTES_MAX: u32 = 64 << 10;
+
+/// How long a connection that nobody uses is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How often a peer that says nothing is asked whether it is there, by TCP and by HTTP/2.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long it may take to answer that.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Which HTTP versions are spoken to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -101,8 +120,9 @@ pub struct Endpoint {
 
 struct Inner {
     client: Client,
+    streams: StreamClient,
     unary: Url,
-    stream: Url,
+    stream: Uri,
     headers: HeaderMap,
     /// Apart from the other headers, since it may be another one tomorrow.
     credential: RwLock<Option<(HeaderName, HeaderValue)>>,
@@ -122,36 +142,46 @@ impl Endpoint {
         settings: EndpointSettings<'_>,
         resolver: Arc<dyn Resolve>,
     ) -> Result<Self, EndpointError> {
+        let resolver: Arc<dyn Resolve> = match settings.private {
+            true => resolver,
+            false => Arc::new(PublicOnly(resolver)),
+        };
+        let tls = tls(settings.base_url, settings.versions)?;
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()
-            .tls_backend_preconfigured(tls(settings.base_url, settings.versions)?)
+            .tls_backend_preconfigured(tls.clone())
+            .dns_resolver(resolver.clone())
             .retry(reqwest::retry::never())
             .connect_timeout(settings.connect_timeout)
             .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(60))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_keep_alive_timeout(Duration::from_secs(20))
+            .tcp_keepalive(TCP_KEEPALIVE)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_max_header_list_size(64 * 1024)
-            .pool_idle_timeout(Duration::from_secs(90))
+            .http2_max_header_list_size(HEADERS_BYTES_MAX)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(settings.idle_connections_max);
         let client = match settings.versions {
             HttpVersions::Auto => client,
             HttpVersions::Http2Only => client.http2_prior_knowledge(),
             HttpVersions::Http1Only => client.http1_only(),
         };
-        let client = match settings.private {
-            true => client.dns_resolver(resolver),
-            false => client.dns_resolver(PublicOnly(resolver)),
-        };
+        let streams = StreamClient::new(StreamSettings {
+            tls,
+            resolver,
+            connect_timeout: settings.connect_timeout,
+            versions: settings.versions,
+            idle_connections_max: settings.idle_connections_max,
+        });
         let mut headers = settings.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in settings.dialect.fixed_headers() {
             headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
         }
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         let url = |stream: bool| {
             let own = settings.dialect.path(settings.model, stream);
             let path = settings.path.unwrap_or(&own);
@@ -168,11 +198,13 @@ impl Endpoint {
                 Some(_) | None => Ok(url),
             }
         };
+        let stream = Uri::try_from(url(true)?.as_str());
         Ok(Self {
             inner: Arc::new(Inner {
                 client: client.build().map_err(EndpointError::Client)?,
+                streams,
                 unary: url(false)?,
-                stream: url(true)?,
+                stream: stream.map_err(|error| EndpointError::Url(error.to_string()))?,
                 headers,
                 credential: RwLock::new(settings.credential),
                 response_bytes_max: settings.response_bytes_max,
@@ -225,20 +257,26 @@ impl Endpoint {
 
     async fn send(&self, call: Call) -> Result<Incoming, TransportFault> {
         let inner = &*self.inner;
-        let url = if call.stream { &inner.stream } else { &inner.unary };
-        let mut request = Request::new(Method::POST, url.clone());
-        request.headers_mut().clone_from(&inner.headers);
+        let mut headers = inner.headers.clone();
         if let Some((header, value)) = self.credential() {
-            request.headers_mut().insert(header, value);
+            headers.insert(header, value);
         }
         if let Some(traceparent) = call.traceparent {
-            request.headers_mut().insert(HeaderName::from_static("traceparent"), traceparent);
+            headers.insert(HeaderName::from_static("traceparent"), traceparent);
         }
-        *request.body_mut() = Some(call.body.into());
-        match inner.client.execute(request).await {
-            Ok(response) => Ok(Incoming::new(response, inner.response_bytes_max)),
-            Err(error) => Err(fault(&error)),
-        }
+        let response = if call.stream {
+            let mut request = http::Request::new(Full::new(call.body));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = inner.stream.clone();
+            *request.headers_mut() = headers;
+            inner.streams.send(request).await?
+        } else {
+            let mut request = Request::new(Method::POST, inner.unary.clone());
+            *request.headers_mut() = headers;
+            *request.body_mut() = Some(call.body.into());
+            inner.client.execute(request).await.map_err(|error| fault(&error))?
+        };
+        Ok(Incoming::new(response, inner.response_bytes_max))
     }
 }
 
@@ -322,8 +360,10 @@ fn fault(error: &reqwest::Error) -> TransportFault {
         } else {
             TransportFault::RequestTimeout
         }
+    } else if causes(error).any(|cause| cause.is::<TargetForbidden>()) {
+        TransportFault::Forbidden
     } else if error.is_dns() {
-        if forbidden(error) { TransportFault::Forbidden } else { TransportFault::Dns }
+        TransportFault::Dns
     } else if error.is_connect() && negotiation_failed(error) {
         TransportFault::Tls
     } else {
@@ -331,22 +371,22 @@ fn fault(error: &reqwest::Error) -> TransportFault {
     }
 }
 
+/// What an error came of, nearest first.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause: &&'a (dyn Error + 'static)| {
+        // `source` of an I/O error skips the error that it wraps, and these are wrapped twice.
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        }
+    })
+}
+
 /// True when TLS itself refused, not the connection under it: a handshake that is reset is
 /// `connect`, a certificate that does not hold is `tls`.
-fn negotiation_failed(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
-    while let Some(inner) = next {
-        if inner.is::<rustls::Error>() {
-            return true;
-        }
-        // `source` of an I/O error skips the error that it wraps, and these are wrapped twice.
-        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => inner.source(),
-        };
-    }
-    false
+fn negotiation_failed(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<rustls::Error>())
 }
 
 /// The TLS settings of a target. The machine's authorities are read once for all of them, which
@@ -376,71 +416,16 @@ fn tls(base_url: &str, versions: HttpVersions) -> Result<ClientConfig, EndpointE
     Ok(config)
 }
 
-fn literal(url: &Url) -> Option<IpAddr> {
-    let host = url.host_str()?;
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-/// Names to addresses, as the machine is set up.
-struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Leaves out what only a private target may call. Connections are made to these very addresses,
-/// so there is no moment between check and use.
-struct PublicOnly(Arc<dyn Resolve>);
-
-#[derive(Debug, thiserror::Error)]
-#[error("none of the name's addresses may be called")]
-struct TargetForbidden;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        let resolving = self.0.resolve(name);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = resolving.await?.collect();
-            let allowed: Vec<SocketAddr> =
-                found.iter().copied().filter(|found| address_allowed(found.ip())).collect();
-            if allowed.is_empty() && !found.is_empty() {
-                return Err(TargetForbidden.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
-}
-
-fn forbidden(error: &reqwest::Error) -> bool {
-    let mut next = error.source();
-    while let Some(inner) = next {
-        if inner.is::<TargetForbidden>() {
-            return true;
-        }
-        next = inner.source();
-    }
-    false
-}
-
 fn body_end(error: &reqwest::Error) -> BodyEnd {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<io::Error>()
-            && matches!(
-                io.kind(),
+    let lost = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
                 io::ErrorKind::ConnectionReset
                     | io::ErrorKind::ConnectionAborted
                     | io::ErrorKind::BrokenPipe
             )
-        {
-            return BodyEnd::Reset;
-        }
-        source = inner.source();
-    }
-    BodyEnd::Cut
+        })
+    };
+    if causes(error).any(lost) { BodyEnd::Reset } else { BodyEnd::Cut }
 }
