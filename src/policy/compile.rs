@@ -120,7 +120,7 @@ fn policy(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_>) -> Poli
         cache: &cache,
         body,
     };
-    let routing = routing::routing(&context, &DEFAULT_BODY, report);
+    let routing = routing::routing(&context, report);
     let policy = Policy {
         routing,
         alerts: sections::alerts(body, &DEFAULT_BODY, report),

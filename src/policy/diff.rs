@@ -5,12 +5,12 @@
 mod ladders;
 mod settings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Policy;
 use super::ladder::{Ladder, RuleName};
-use super::routing::{Demands, Key, Override};
+use super::routing::{Covering, Key};
 use crate::expression::Literal;
 use crate::failure::FailureCause;
 
@@ -66,10 +66,18 @@ impl Side {
 
 /// How `after` differs from `before`.
 pub fn diff(before: &Policy, after: &Policy) -> Difference {
-    let mut difference =
-        Difference { routes: table(before, after), settings: settings::changes(before, after) };
-    overrides(before, after, &mut difference);
-    difference
+    let mut settings = settings::changes(before, after);
+    if is_reordered(before, after) {
+        settings.push("overrides are tried in another order".to_owned());
+    }
+    Difference { routes: routes(before, after), settings }
+}
+
+/// Failures that `after` answers in another way than `before`.
+pub fn routes(before: &Policy, after: &Policy) -> Vec<RouteChange> {
+    let mut routes = table(before, after);
+    overrides(before, after, &mut routes);
+    routes
 }
 
 fn table(before: &Policy, after: &Policy) -> Vec<RouteChange> {
@@ -86,100 +94,105 @@ fn table(before: &Policy, after: &Policy) -> Vec<RouteChange> {
     changed.collect()
 }
 
-/// An override with the ladders of the causes that it covers.
-struct Known<'a> {
-    when: &'a str,
-    target: Option<Arc<str>>,
-    ladders: BTreeMap<FailureCause, &'a Ladder>,
-}
-
-impl<'a> Known<'a> {
-    fn all(policy: &'a Policy) -> Vec<(&'a str, Self)> {
-        let known = |(rule, covered): (&'a Override, Vec<(FailureCause, &'a Ladder)>)| {
-            let target = only_target(rule);
-            let ladders = covered.into_iter().collect();
-            (&*rule.name, Self { when: rule.when.source(), target, ladders })
-        };
-        policy.routing.overrides().map(known).collect()
-    }
-}
-
 /// The one target that the condition of an override asks for.
-fn only_target(rule: &Override) -> Option<Arc<str>> {
-    let demands = Demands::of(&rule.when);
-    let asked = demands.fields.iter().find(|demand| demand.key == Key::Target)?;
+fn only_target(rule: &Covering<'_>) -> Option<Arc<str>> {
+    let asked = rule.demands().fields.iter().find(|demand| demand.key == Key::Target)?;
     match asked.values.as_slice() {
         [Literal::Text(name)] => Some(Arc::from(name.as_str())),
         _ => None,
     }
 }
 
-fn overrides(before: &Policy, after: &Policy, difference: &mut Difference) {
-    let (old, new) = (Known::all(before), Known::all(after));
-    let find = |all: &BTreeMap<&str, usize>, name: &str| all.get(name).copied();
-    let places = |all: &[(&str, Known<'_>)]| -> BTreeMap<String, usize> {
-        all.iter().enumerate().map(|(at, (name, _))| ((*name).to_owned(), at)).collect()
-    };
-    let (old_places, new_places) = (places(&old), places(&new));
-    let old_by: BTreeMap<&str, usize> =
-        old_places.iter().map(|(n, at)| (n.as_str(), *at)).collect();
-    let new_by: BTreeMap<&str, usize> =
-        new_places.iter().map(|(n, at)| (n.as_str(), *at)).collect();
-    for (name, now) in &new {
-        let was = find(&old_by, name).map(|at| &old[at].1);
-        one(name, was, Some(now), difference);
+fn by_name<'a>(policy: &'a Policy) -> HashMap<&'a str, Covering<'a>> {
+    policy.routing.overrides().map(|rule| (&*rule.of().name, rule)).collect()
+}
+
+fn overrides(before: &Policy, after: &Policy, to: &mut Vec<RouteChange>) {
+    let (old, new) = (by_name(before), by_name(after));
+    for now in after.routing.overrides() {
+        one(old.get(&*now.of().name), Some(&now), to);
     }
-    for (name, was) in old.iter().filter(|(name, _)| !new_by.contains_key(name)) {
-        one(name, Some(was), None, difference);
-    }
-    let order = |all: &[(&str, Known<'_>)], other: &BTreeMap<&str, usize>| -> Vec<String> {
-        let kept = all.iter().filter(|(name, _)| other.contains_key(name));
-        kept.map(|(name, _)| (*name).to_owned()).collect()
-    };
-    if order(&old, &new_by) != order(&new, &old_by) {
-        difference.settings.push("overrides are tried in another order".to_owned());
+    for was in before.routing.overrides().filter(|was| !new.contains_key(&*was.of().name)) {
+        one(Some(&was), None, to);
     }
 }
 
+/// Whether overrides that both have are tried in another order.
+fn is_reordered(before: &Policy, after: &Policy) -> bool {
+    let (old, new) = (by_name(before), by_name(after));
+    let names = |policy: &'_ Policy, other: &HashMap<&str, Covering<'_>>| -> Vec<Arc<str>> {
+        let names = policy.routing.overrides().map(|rule| rule.of().name.clone());
+        names.filter(|name| other.contains_key(&**name)).collect()
+    };
+    names(before, &new) != names(after, &old)
+}
+
 /// How one override changes.
-fn one(name: &str, was: Option<&Known<'_>>, now: Option<&Known<'_>>, to: &mut Difference) {
-    let words = match (was, now) {
-        (None, None) => return,
-        (None, Some(now)) => format!("new override `{name}` when {}: ", now.when),
-        (Some(was), None) => format!("override `{name}` when {} is gone: ", was.when),
-        (Some(was), Some(now)) if was.when != now.when => {
-            format!("override `{name}` holds when {}, before when {}: ", now.when, was.when)
+fn one(was: Option<&Covering<'_>>, now: Option<&Covering<'_>>, to: &mut Vec<RouteChange>) {
+    let mut old = was.into_iter().flat_map(Covering::ladders).peekable();
+    let mut new = now.into_iter().flat_map(Covering::ladders).peekable();
+    // Most causes of an override share a ladder, and so what there is to say.
+    let mut last: Option<(Option<&Ladder>, Option<&Ladder>, Option<RouteChange>)> = None;
+    let is_same = |a: Option<&Ladder>, b: Option<&Ladder>| match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => std::ptr::eq(a, b),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    for cause in FailureCause::ALL {
+        let before = old.next_if(|(covered, _)| covered == cause).map(|(_, ladder)| ladder);
+        let after = new.next_if(|(covered, _)| covered == cause).map(|(_, ladder)| ladder);
+        let (.., change) = match last.take() {
+            Some(told) if is_same(told.0, before) && is_same(told.1, after) => last.insert(told),
+            Some(_) | None => {
+                let change = one_cause(*cause, (was, before), (now, after));
+                last.insert((before, after, change))
+            }
+        };
+        to.extend(change.clone().map(|change| RouteChange { cause: *cause, ..change }));
+    }
+}
+
+/// An override, if there is one, with its ladder for the cause, if it covers it.
+type OneSide<'a> = (Option<&'a Covering<'a>>, Option<&'a Ladder>);
+
+/// How one override changes for one cause.
+fn one_cause(
+    cause: FailureCause,
+    (was, before): OneSide<'_>,
+    (now, after): OneSide<'_>,
+) -> Option<RouteChange> {
+    let (old, new) = (was.map(Covering::of), now.map(Covering::of));
+    let (held_when, holds_when) =
+        (old.map(|rule| rule.when.source()), new.map(|rule| rule.when.source()));
+    let how = match (before, after) {
+        (None, None) => return None,
+        (Some(before), Some(after)) if before.rungs == after.rungs => {
+            if held_when == holds_when {
+                return None;
+            }
+            "the same ladder".to_owned()
+        }
+        (Some(before), Some(after)) => ladders::change(before, after),
+        (None, Some(after)) => ladders::words(after),
+        (Some(_), None) => "the routes after it answer".to_owned(),
+    };
+    let name = &new.or(old)?.name;
+    let words = match (held_when, holds_when) {
+        (None, None) => return None,
+        (None, Some(now)) => format!("new override `{name}` when {now}: "),
+        (Some(was), None) => format!("override `{name}` when {was} is gone: "),
+        (Some(was), Some(now)) if was != now => {
+            format!("override `{name}` holds when {now}, before when {was}: ")
         }
         (Some(_), Some(_)) => format!("override `{name}`: "),
     };
-    let same_condition = was.map(|was| was.when) == now.map(|now| now.when);
-    let none = BTreeMap::new();
-    let old = was.map_or(&none, |was| &was.ladders);
-    let new = now.map_or(&none, |now| &now.ladders);
-    let causes: BTreeSet<FailureCause> = old.keys().chain(new.keys()).copied().collect();
-    for cause in causes {
-        let (before, after) = (old.get(&cause), new.get(&cause));
-        let how = match (before, after) {
-            (None, None) => continue,
-            (Some(before), Some(after)) if before.rungs == after.rungs => {
-                if same_condition {
-                    continue;
-                }
-                "the same ladder".to_owned()
-            }
-            (Some(before), Some(after)) => ladders::change(before, after),
-            (None, Some(after)) => ladders::words(after),
-            (Some(_), None) => "the routes after it answer".to_owned(),
-        };
-        let target = now.or(was).and_then(|known| known.target.clone());
-        to.routes.push(RouteChange {
-            cause,
-            target,
-            before: before.map(|ladder| Side::of(ladder)),
-            after: after.map(|ladder| Side::of(ladder)),
-            summary: format!("{words}{how}"),
-        });
-    }
+    Some(RouteChange {
+        cause,
+        target: now.or(was).and_then(only_target),
+        before: before.map(Side::of),
+        after: after.map(Side::of),
+        summary: format!("{words}{how}"),
+    })
 }
 
 #[cfg(test)]

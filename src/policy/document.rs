@@ -8,6 +8,7 @@ mod hedge_after;
 mod sections;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 pub use hedge_after::HedgeAfterText;
 pub use sections::{
@@ -16,6 +17,8 @@ pub use sections::{
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -229,13 +232,34 @@ pub struct CauseRoute {
 }
 
 /// An action: its name, or its name with parameters.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
 pub enum RungEntry {
     /// With its defaults.
     Name(ActionName),
     /// With parameters: a map of one key, the action's name.
     Full(Box<RungMap>),
+}
+
+/// By hand, since the derived way tries one form after the other on a copy of the entry.
+impl<'de> Deserialize<'de> for RungEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entry;
+        impl<'de> Visitor<'de> for Entry {
+            type Value = RungEntry;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an action or a map of one action")
+            }
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<RungEntry, E> {
+                ActionName::deserialize(name.into_deserializer()).map(RungEntry::Name)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RungEntry, A::Error> {
+                let map = RungMap::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(RungEntry::Full(Box::new(map)))
+            }
+        }
+        deserializer.deserialize_any(Entry)
+    }
 }
 
 /// The name of an action.

@@ -64,10 +64,10 @@ pub fn table(policy: &Policy, site: Option<&Site<'_>>) -> Table {
         };
         row(*cause, ladder)
     });
-    let overrides = routing.overrides().map(|(rule, covered)| OverrideRows {
-        name: Arc::clone(&rule.name),
-        when: rule.when.source().to_owned(),
-        routes: covered.into_iter().map(|(cause, ladder)| row(cause, ladder)).collect(),
+    let overrides = routing.overrides().map(|rule| OverrideRows {
+        name: Arc::clone(&rule.of().name),
+        when: rule.of().when.source().to_owned(),
+        routes: rule.ladders().map(|(cause, ladder)| row(cause, ladder)).collect(),
     });
     Table { routes: routes.collect(), overrides: overrides.collect() }
 }

@@ -47,7 +47,7 @@ pub struct Override {
 /// The routing of a policy, resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Routing {
-    ladders: Vec<Ladder>,
+    ladders: Vec<Arc<Ladder>>,
     by_cause: Vec<usize>,
     overrides: Vec<Rule>,
     index: Index,
@@ -69,6 +69,32 @@ impl Rule {
     }
 }
 
+/// An override with the causes that it covers.
+#[derive(Debug, Clone, Copy)]
+pub struct Covering<'a> {
+    rule: &'a Rule,
+    ladders: &'a [Arc<Ladder>],
+}
+
+impl<'a> Covering<'a> {
+    /// The override.
+    pub fn of(&self) -> &'a Override {
+        &self.rule.of
+    }
+
+    /// What its condition asks for.
+    pub(super) fn demands(&self) -> &'a Demands {
+        &self.rule.demands
+    }
+
+    /// The causes that it covers, in order, and their ladders. Causes for which its condition
+    /// cannot hold are left out.
+    pub fn ladders(&self) -> impl Iterator<Item = (FailureCause, &'a Ladder)> + use<'a> {
+        let ladders = self.ladders;
+        self.rule.covers.iter().map(|(cause, at)| (*cause, &*ladders[*at]))
+    }
+}
+
 /// The ladder found for a failure.
 #[derive(Debug, Clone)]
 pub struct Route<'a> {
@@ -83,9 +109,18 @@ pub struct Route<'a> {
 impl Routing {
     /// A routing from the ladder of each cause and the overrides in order, each with the causes
     /// that it covers.
-    pub fn new(
-        mut ladder_of: impl FnMut(FailureCause) -> Ladder,
-        overrides: Vec<(Override, Vec<(FailureCause, Ladder)>)>,
+    pub fn new<L: Into<Arc<Ladder>>>(
+        ladder_of: impl FnMut(FailureCause) -> L,
+        overrides: Vec<(Override, Vec<(FailureCause, L)>)>,
+    ) -> Self {
+        let demanding = |(of, covered): (Override, _)| (Demands::of(&of.when), of, covered);
+        Self::of(ladder_of, overrides.into_iter().map(demanding))
+    }
+
+    /// The same with what the conditions of the overrides ask for.
+    pub(super) fn of<L: Into<Arc<Ladder>>>(
+        mut ladder_of: impl FnMut(FailureCause) -> L,
+        overrides: impl ExactSizeIterator<Item = (Demands, Override, Vec<(FailureCause, L)>)>,
     ) -> Self {
         let mut routing = Self {
             ladders: Vec::new(),
@@ -94,15 +129,14 @@ impl Routing {
             index: Index::default(),
         };
         for cause in FailureCause::ALL {
-            let ladder = routing.keep(ladder_of(*cause), 0);
+            let ladder = routing.keep(ladder_of(*cause).into(), 0);
             routing.by_cause.push(ladder);
         }
-        for (of, covered) in overrides {
+        for (demands, of, covered) in overrides {
             let own = routing.ladders.len();
-            let demands = Demands::of(&of.when);
             let mut covers = Vec::new();
             for (cause, ladder) in covered {
-                let ladder = routing.keep(ladder, own);
+                let ladder = routing.keep(ladder.into(), own);
                 if demands.admits(cause) {
                     covers.push((cause, ladder));
                 }
@@ -119,14 +153,16 @@ impl Routing {
     /// The same routing with other names for its rules.
     pub(super) fn renamed(mut self, mut name: impl FnMut(&str) -> RuleName) -> Self {
         for ladder in &mut self.ladders {
+            let ladder = Arc::make_mut(ladder);
             ladder.rule = name(&ladder.rule);
         }
         self
     }
 
     /// Index of an equal ladder at `from` or after it, or of this one, added.
-    fn keep(&mut self, ladder: Ladder, from: usize) -> usize {
-        let known = self.ladders[from..].iter().position(|known| *known == ladder);
+    fn keep(&mut self, ladder: Arc<Ladder>, from: usize) -> usize {
+        let is_it = |known: &Arc<Ladder>| Arc::ptr_eq(known, &ladder) || *known == ladder;
+        let known = self.ladders[from..].iter().position(is_it);
         known.map_or_else(
             || {
                 self.ladders.push(ladder);
@@ -191,18 +227,14 @@ impl Routing {
         ladder.map_or_else(|| self.of_cause(cause), |at| &self.ladders[at])
     }
 
-    /// The overrides in order, each with the causes that it covers and their ladders. Causes for
-    /// which its condition cannot hold are left out.
-    pub fn overrides(&self) -> impl Iterator<Item = (&Override, Vec<(FailureCause, &Ladder)>)> {
-        self.overrides.iter().map(|rule| {
-            let covered = rule.covers.iter();
-            (&rule.of, covered.map(|(cause, at)| (*cause, &self.ladders[*at])).collect())
-        })
+    /// The overrides in order.
+    pub fn overrides(&self) -> impl ExactSizeIterator<Item = Covering<'_>> {
+        self.overrides.iter().map(|rule| Covering { rule, ladders: &self.ladders })
     }
 
     /// Every ladder, overrides included.
-    pub fn ladders(&self) -> &[Ladder] {
-        &self.ladders
+    pub fn ladders(&self) -> impl Iterator<Item = &Ladder> {
+        self.ladders.iter().map(|ladder| &**ladder)
     }
 
     /// Targets that fallback rungs name, each once, in order of appearance.

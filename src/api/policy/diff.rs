@@ -1,16 +1,20 @@
 //! How two policies differ, in words of the domain.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
 use super::{PolicyApi, resolve};
 use crate::api::{convert, pb};
+use crate::engine::active_policy::PolicyVersion;
 use crate::failure::FailureCause;
-use crate::policy::Policy;
 use crate::policy::diff::{self, RouteChange, Side};
 
 /// Most changes in one answer. A thousand overrides may change more routes than a client takes in
 /// one message.
 const CHANGES_MAX: usize = 1_000;
+/// Overrides of two policies that take less time to compare than another thread to be woken.
+const COMPARED_HERE_MAX: usize = 16;
 
 pub(super) async fn diff_policies(
     api: &PolicyApi,
@@ -29,8 +33,19 @@ pub(super) async fn diff_policies(
 }
 
 /// How routes differ as data, and how many changes are left out.
-pub(super) fn changes(before: &Policy, after: &Policy) -> (Vec<pb::RouteChange>, u32) {
-    told(&diff::diff(before, after).routes)
+pub(super) async fn changes(
+    api: &PolicyApi,
+    before: Arc<PolicyVersion>,
+    after: Arc<PolicyVersion>,
+) -> (Vec<pb::RouteChange>, u32) {
+    let overrides = |policy: &PolicyVersion| policy.policy.routing.overrides().len();
+    let is_short = overrides(&before) + overrides(&after) <= COMPARED_HERE_MAX;
+    let compare = move || told(&diff::routes(&before.policy, &after.policy));
+    if is_short {
+        return compare();
+    }
+    // The push has taken place, whatever becomes of the comparison.
+    api.tasks.spawn_blocking(compare).await.unwrap_or_default()
 }
 
 fn told(changes: &[RouteChange]) -> (Vec<pb::RouteChange>, u32) {

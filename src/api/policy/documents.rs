@@ -33,9 +33,7 @@ pub(super) async fn push_policy(
     let stored = api.library.push(push).await.map_err(|error| status::of_change(&error))?;
     let (changes, changes_left_out) = match (stored.before, stored.after) {
         (Some(before), Some(after)) if !Arc::ptr_eq(&before, &after) => {
-            let compare = move || diff::changes(&before.policy, &after.policy);
-            // The push has taken place, whatever becomes of the comparison.
-            api.tasks.spawn_blocking(compare).await.unwrap_or_default()
+            diff::changes(api, before, after).await
         }
         (Some(_) | None, _) => Default::default(),
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::document::OverrideEntry;
 use super::super::ladder::Ladder;
-use super::super::routing::{Override, VARIABLES};
+use super::super::routing::{Demands, Override, VARIABLES};
 use super::exceptions;
 use super::reach::Reach;
 use super::report::Report;
@@ -17,12 +17,12 @@ use crate::failure::{FailureCause, FailureDomain};
 /// Rules in a policy.
 const OVERRIDES_MAX: usize = 10_000;
 
-type Covered = Vec<(FailureCause, Ladder)>;
+type Covered = Vec<(FailureCause, Arc<Ladder>)>;
 
 pub(super) fn overrides(
     context: &Context<'_>,
     report: &mut Report<'_>,
-) -> Vec<(Override, Covered)> {
+) -> Vec<(Demands, Override, Covered)> {
     let entries = context.body.overrides.as_deref().unwrap_or_default();
     if entries.len() > OVERRIDES_MAX {
         let message = format!("a policy has at most {OVERRIDES_MAX} overrides");
@@ -43,8 +43,10 @@ pub(super) fn overrides(
         if let Some(when) = when {
             let called = (entry.name.as_str(), entry.when.as_str());
             let causes = covered.iter().map(|(cause, _)| *cause);
-            reach.check(called, &when, causes, context.known, &path, report);
-            compiled.push((Override { name: Arc::from(entry.name.as_str()), when }, covered));
+            let demands = Demands::of(&when);
+            reach.check(called, &demands, causes, context.known, &path, report);
+            let rule = Override { name: Arc::from(entry.name.as_str()), when };
+            compiled.push((demands, rule, covered));
         }
     }
     compiled

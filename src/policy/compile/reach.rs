@@ -1,20 +1,38 @@
 //! Overrides that never apply: legal, and surely not meant.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::super::routing::{Demands, Key};
 use super::Known;
 use super::report::{Report, suggestion};
-use crate::expression::{Expression, Literal};
+use crate::expression::Literal;
 use crate::failure::{FailureCause, FailureDomain};
+
+/// A set of causes, one bit each.
+#[derive(Clone, Copy, PartialEq)]
+struct Causes(u64);
+
+const _: () = assert!(FailureCause::ALL.len() <= 64);
+
+impl Causes {
+    const NONE: Self = Self(0);
+
+    fn of(causes: impl Iterator<Item = FailureCause>) -> Self {
+        causes.fold(Self::NONE, |Self(set), cause| Self(set | (1 << cause as u64)))
+    }
+
+    fn is_subset(self, of: Self) -> bool {
+        self.0 & !of.0 == 0
+    }
+}
 
 /// What the overrides before one leave for it.
 #[derive(Default)]
 pub(super) struct Reach<'a> {
     /// Overrides that hold always, with the causes that they cover.
-    always: Vec<(&'a str, BTreeSet<FailureCause>)>,
+    always: Vec<(&'a str, Causes)>,
     /// The first override of each condition.
-    by_condition: HashMap<&'a str, (&'a str, BTreeSet<FailureCause>)>,
+    by_condition: HashMap<&'a str, (&'a str, Causes)>,
 }
 
 impl<'a> Reach<'a> {
@@ -22,67 +40,67 @@ impl<'a> Reach<'a> {
     pub(super) fn check(
         &mut self,
         (name, source): (&'a str, &'a str),
-        when: &Expression,
-        covered: impl Iterator<Item = FailureCause>,
+        demands: &Demands,
+        covered: impl Iterator<Item = FailureCause> + Clone,
         known: &Known<'_>,
         path: &str,
         report: &mut Report<'_>,
     ) {
-        let covered: BTreeSet<FailureCause> = covered.collect();
-        let demands = Demands::of(when);
         let before = report.problems.0.len();
         let path = format!("{path}/when");
-        words(&demands, known, &path, report);
-        let left: BTreeSet<FailureCause> =
-            covered.iter().copied().filter(|cause| demands.admits(*cause)).collect();
-        if report.problems.0.len() > before || covered.is_empty() {
+        words(demands, known, &path, report);
+        let is_empty = covered.clone().next().is_none();
+        let left = Causes::of(covered.filter(|cause| demands.admits(*cause)));
+        if report.problems.0.len() > before || is_empty {
             // A word that means nothing explains it already.
         } else if demands.never {
             report.warning(&path, "the condition never holds", None);
-        } else if left.is_empty() {
+        } else if left == Causes::NONE {
             let message = "the override never applies: its routes are for other causes than its \
                            condition asks for";
             report.warning(&path, message, None);
-        } else if let Some(first) = self.shadow(source, &left) {
+        } else if let Some(first) = self.shadow(source, left) {
             let message = format!("the override never applies: `{first}` before it always does");
             report.warning(&path, message, Some("remove it, or move it up".to_owned()));
         }
-        if demands.complete && demands.fields.is_empty() && !left.is_empty() {
-            self.always.push((name, left.clone()));
+        if demands.complete && demands.fields.is_empty() && left != Causes::NONE {
+            self.always.push((name, left));
         }
         self.by_condition.entry(source).or_insert((name, left));
     }
 
     /// An override before this one that takes every failure that it could take.
-    fn shadow(&self, source: &str, causes: &BTreeSet<FailureCause>) -> Option<&'a str> {
+    fn shadow(&self, source: &str, causes: Causes) -> Option<&'a str> {
         let same = self.by_condition.get(source).into_iter();
         let mut all = same.chain(&self.always);
-        all.find(|(_, taken)| causes.is_subset(taken)).map(|(name, _)| *name)
+        all.find(|(_, taken)| causes.is_subset(*taken)).map(|(name, _)| *name)
     }
 }
 
 /// Words of a condition that nothing is called.
 fn words(demands: &Demands, known: &Known<'_>, path: &str, report: &mut Report<'_>) {
-    let causes: Vec<&str> = FailureCause::ALL.iter().map(|cause| cause.name()).collect();
-    unknown("failure.cause", "a cause", demands.causes.as_deref(), &causes, path, report);
-    let domains: Vec<&str> = FailureDomain::ALL.iter().map(|domain| domain.name()).collect();
-    unknown("failure.domain", "a domain", demands.domains.as_deref(), &domains, path, report);
+    let causes = || FailureCause::ALL.iter().map(|cause| cause.name()).collect();
+    unknown("failure.cause", "a cause", demands.causes.as_deref(), causes, path, report);
+    let domains = || FailureDomain::ALL.iter().map(|domain| domain.name()).collect();
+    unknown("failure.domain", "a domain", demands.domains.as_deref(), domains, path, report);
     let Some(targets) = known.targets else { return };
-    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    let targets = || targets.iter().map(String::as_str).collect();
     let asked = demands.fields.iter().find(|demand| demand.key == Key::Target);
     let asked = asked.map(|demand| demand.values.as_slice());
-    unknown("target", "a target", asked, &targets, path, report);
+    unknown("target", "a target", asked, targets, path, report);
 }
 
-fn unknown(
+fn unknown<'a>(
     field: &str,
     what: &str,
     asked: Option<&[Literal]>,
-    known: &[&str],
+    known: impl Fn() -> Vec<&'a str>,
     path: &str,
     report: &mut Report<'_>,
 ) {
-    for literal in asked.unwrap_or_default() {
+    let Some(asked) = asked else { return };
+    let known = known();
+    for literal in asked {
         let word = match literal {
             Literal::Text(word) => word.clone(),
             Literal::Int(number) => number.to_string(),

@@ -1,7 +1,7 @@
 //! Routes: ladders per domain, cause and override, and what is wrong with them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use super::super::ladder::{Action, AfterCut, Ladder, Rung};
 use super::super::routing::Routing;
 use super::super::settings::{CachePolicy, Execution, Validation};
 use super::report::{Report, suggestion};
-use super::{Known, overrides, sections};
+use super::{DEFAULT_BODY, Known, overrides, sections};
 use crate::failure::{FailureCause, FailureDomain};
 
 /// Rules of the default policy that answer what a policy leaves out begin with this.
@@ -30,15 +30,15 @@ pub(super) struct Context<'a> {
 }
 
 /// Rungs as written, checked but for what depends on the cause.
-#[derive(Clone)]
 pub(super) struct Steps {
-    rule: String,
-    rungs: Vec<Draft>,
+    /// The ladder but for the first waits of causes that have their own.
+    general: Arc<Ladder>,
+    /// First waits by cause of each rung, where they are not the policy's.
+    bases: Vec<Option<BTreeMap<FailureCause, Duration>>>,
 }
 
 /// A rung; the waits of a retry are settled per cause.
-#[derive(Clone)]
-pub(super) struct Draft {
+struct Draft {
     rung: Rung,
     bases: Option<BTreeMap<FailureCause, Duration>>,
 }
@@ -63,24 +63,55 @@ pub(super) fn domain_route(
     }
 }
 
+/// The routes of the default policy under the waits of a policy that says nothing of them, as
+/// nearly every policy does; and these.
+static INHERITED_ROUTES: LazyLock<(Execution, Vec<Domain>)> = LazyLock::new(|| {
+    let body = PolicyBody::default();
+    let context = Context {
+        known: &Known::default(),
+        execution: &sections::execution(&body, &mut Report::unheard()),
+        validation: &Validation::default(),
+        cache: &CachePolicy::default(),
+        body: &body,
+    };
+    (context.execution.clone(), inherited(&context))
+});
+
+/// The routes of the default policy, which were checked when it was written.
+fn inherited(context: &Context<'_>) -> Vec<Domain> {
+    domains(context, DEFAULT_BODY.routing.as_ref(), INHERITED, "", &mut Report::unheard())
+}
+
+/// Whether the policy says nothing of what the inherited routes take from it.
+fn waits_as_any(context: &Context<'_>) -> bool {
+    let (execution, any) = (context.execution, &INHERITED_ROUTES.0);
+    attempts_given(context).is_none()
+        && execution.backoff == any.backoff
+        && execution.backoff_bases == any.backoff_bases
+}
+
+fn attempts_given(context: &Context<'_>) -> Option<u32> {
+    context.body.execution.as_ref()?.max_attempts
+}
+
 /// The whole routing: the document's own routes over those of the default policy.
-pub(super) fn routing(
-    context: &Context<'_>,
-    inherited: &PolicyBody,
-    report: &mut Report<'_>,
-) -> Routing {
+pub(super) fn routing(context: &Context<'_>, report: &mut Report<'_>) -> Routing {
     let own = domains(context, context.body.routing.as_ref(), "", "/routing", report);
-    // The default policy was checked when it was written.
-    let mut unheard = Report::unheard();
-    let default = domains(context, inherited.routing.as_ref(), INHERITED, "", &mut unheard);
+    let compiled;
+    let default = if waits_as_any(context) {
+        &INHERITED_ROUTES.1
+    } else {
+        compiled = inherited(context);
+        &compiled
+    };
     let retried = overrides::retried_causes(context, report);
     let overrides = overrides::overrides(context, report);
-    Routing::new(
+    Routing::of(
         |cause| {
             let at = cause.domain() as usize;
             let steps = own[at].of(cause).or_else(|| default[at].of(cause));
             let mut ladder = steps.map_or_else(
-                || Ladder { rule: Arc::from("default"), rungs: Vec::new() },
+                || Arc::new(Ladder { rule: Arc::from("default"), rungs: Vec::new() }),
                 |steps| steps.ladder(cause, context.execution),
             );
             let is_general = !own[at].causes.contains_key(&cause);
@@ -89,15 +120,16 @@ pub(super) fn routing(
                 && cause.domain() == FailureDomain::Infrastructure
                 && !retried.contains(&cause)
             {
-                let before = ladder.rungs.len();
-                ladder.rungs.retain(|rung| rung.action() != Action::RetryWithBackoff);
-                if ladder.rungs.len() != before {
+                let is_retry = |rung: &Rung| rung.action() == Action::RetryWithBackoff;
+                if ladder.rungs.iter().any(is_retry) {
+                    let ladder = Arc::make_mut(&mut ladder);
+                    ladder.rungs.retain(|rung| !is_retry(rung));
                     ladder.rule = Arc::from("execution.infra_errors");
                 }
             }
             ladder
         },
-        overrides,
+        overrides.into_iter(),
     )
 }
 
@@ -108,19 +140,25 @@ impl Domain {
 }
 
 impl Steps {
-    /// The ladder for one cause, with its own first waits.
-    pub(super) fn ladder(&self, cause: FailureCause, execution: &Execution) -> Ladder {
-        let rungs = self.rungs.iter().map(|draft| {
-            let mut rung = draft.rung.clone();
-            if let Rung::RetryWithBackoff { backoff, .. } = &mut rung {
-                let bases = draft.bases.as_ref().unwrap_or(&execution.backoff_bases);
-                if let Some(base) = bases.get(&cause) {
-                    backoff.base = (*base).min(backoff.max);
-                }
+    fn new(rule: &str, drafts: Vec<Draft>) -> Self {
+        let (rungs, bases) = drafts.into_iter().map(|draft| (draft.rung, draft.bases)).unzip();
+        Self { general: Arc::new(Ladder { rule: Arc::from(rule), rungs }), bases }
+    }
+
+    /// The ladder for one cause, with its own first waits. Causes without share one.
+    pub(super) fn ladder(&self, cause: FailureCause, execution: &Execution) -> Arc<Ladder> {
+        let mut ladder = Arc::clone(&self.general);
+        for (at, bases) in self.bases.iter().enumerate() {
+            let bases = bases.as_ref().unwrap_or(&execution.backoff_bases);
+            if let Rung::RetryWithBackoff { .. } = self.general.rungs[at]
+                && let Some(base) = bases.get(&cause)
+                && let Rung::RetryWithBackoff { backoff, .. } =
+                    &mut Arc::make_mut(&mut ladder).rungs[at]
+            {
+                backoff.base = (*base).min(backoff.max);
             }
-            rung
-        });
-        Ladder { rule: Arc::from(self.rule.as_str()), rungs: rungs.collect() }
+        }
+        ladder
     }
 }
 
@@ -255,7 +293,7 @@ impl Routes<'_, '_, '_> {
                 ),
             );
         }
-        Some(Steps { rule: rule.to_owned(), rungs })
+        Some(Steps::new(rule, rungs))
     }
 
     fn rung(&mut self, entry: &RungEntry, path: &str) -> Option<Draft> {
@@ -328,7 +366,7 @@ impl Routes<'_, '_, '_> {
 
     fn retry(&mut self, raw: &RetryParameters, path: &str) -> Draft {
         let execution = self.context.execution;
-        let given = self.context.body.execution.as_ref().and_then(|e| e.max_attempts);
+        let given = attempts_given(self.context);
         // With a single attempt there is no room for a retry; the check below says so.
         let attempts = raw.attempts.unwrap_or(given.map_or(2, |most| (most - 1).max(1)));
         let mut bases = None;
