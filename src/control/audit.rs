@@ -238,7 +238,7 @@ impl AuditLog {
             from_version = entry.from_version, to_version = entry.to_version,
             comment = %entry.comment, "changed"
         );
-        let line = entry.line();
+        let line = self.inner.writer.is_some().then(|| entry.line());
         {
             let mut kept = self.kept();
             kept.newest += 1;
@@ -247,7 +247,7 @@ impl AuditLog {
                 kept.entries.pop_front();
             }
         }
-        let Some(writer) = &self.inner.writer else { return };
+        let (Some(writer), Some(line)) = (&self.inner.writer, line) else { return };
         let written = async {
             let (done, written) = oneshot::channel();
             writer.send((line, done)).await.is_ok() && written.await.is_ok()

@@ -188,6 +188,8 @@ fn report(reports: &mut Vec<Report>, source: &Source, problems: Problems) {
 
 /// SHA-256 of a text, hex.
 pub fn hash(text: &str) -> Arc<str> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect::<String>().into()
 }

@@ -285,6 +285,7 @@ async fn write(mut writer: Writer, mut asked: mpsc::Receiver<Command>, stop: &Ta
             () = stop.stopping() => return,
             _ = tick.tick() => {
                 writer.judge_rollouts().await;
+                writer.free_retired();
                 continue;
             }
             command = asked.recv() => command,

@@ -5,6 +5,7 @@
 
 pub(super) mod files;
 mod removal;
+mod retired;
 mod rollouts;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use self::retired::Retired;
 use super::book::{Book, Judged, Proposal, as_problem};
 use super::change::{ChangeError, Push, Rollback, Stored};
 use super::{AuditAction, AuditEntry, AuditLog, Documents, Refused, Source, hash};
@@ -61,6 +63,7 @@ pub(super) struct Writer {
     pub(super) published: watch::Sender<Arc<Book>>,
     /// Files that were refused: with which text, and at which number of `serving`.
     refused_files: HashMap<(Kind, Arc<str>), (Arc<str>, u64)>,
+    retired: Retired,
     /// Grows with each change of what serves, so that what was refused for lack of another
     /// document is tried again.
     serving: u64,
@@ -86,6 +89,7 @@ impl Writer {
             book: Book::default(),
             published: watch::Sender::default(),
             refused_files: HashMap::new(),
+            retired: Retired::default(),
             serving: 0,
         }
     }
@@ -282,9 +286,26 @@ impl Writer {
         let changes = !matches!(effect, Effect::None);
         if changes {
             self.serving += 1;
+            self.retired.keep(self.served(entry.kind, &entry.name));
             self.active.update(|snapshot| put_in_force(snapshot, &effect));
         }
         Ok(self.tell(entry))
+    }
+
+    /// What serves of this document.
+    fn served(&self, kind: Kind, name: &str) -> Option<Compiled> {
+        match kind {
+            Kind::Policy => self.active.policy(name).map(Compiled::Policy),
+            Kind::Pipeline => self.active.pipeline(name).map(Compiled::Pipeline),
+        }
+    }
+
+    /// Frees what served before and no run holds any more, off the runtime's threads.
+    pub(super) fn free_retired(&mut self) {
+        let unused = self.retired.unused();
+        if !unused.is_empty() {
+            self.tasks.spawn_blocking(move || drop(unused));
+        }
     }
 
     /// Shows an entry to whoever reads or watches.
