@@ -1,5 +1,5 @@
-//! What policies cost: a decision by the number of overrides, the way from text to policy, and a
-//! simulation of a hundred thousand failures. Prints medians; `cargo bench --bench policies`.
+//! What policies cost: a decision by the number of overrides, the stages of a push, and a simulation
+//! of a hundred thousand failures. Prints medians; `cargo bench --bench policies`.
 
 #![allow(clippy::expect_used, missing_docs)]
 
@@ -9,15 +9,23 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use mainstay::control::hash;
 use mainstay::document::Document;
 use mainstay::failure::{Failure, FailureCause};
+use mainstay::policy::diff::routes;
 use mainstay::policy::record::{
     Aftermath, FailureFacts, RecordedConditions, RecordedFailure, RecordedStep, StepEnd,
 };
 use mainstay::policy::simulate::{Baseline, Effects, simulate};
 use mainstay::policy::{
     Conditions, History, Known, Moment, Policy, ReaskRoom, Site, TargetCondition, compile, decide,
+    outage,
 };
+
+/// The allocator of the service.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A policy with this many overrides, each for something that does not happen here. Short, so that
 /// ten thousand of them fit in a document.
@@ -116,14 +124,42 @@ fn decisions(rules: usize) -> Duration {
     median((0..501).map(|_| batch()).collect())
 }
 
-fn compiling(rules: usize) -> Duration {
-    let text = text(rules);
-    let once = || {
-        let began = Instant::now();
-        black_box(policy(&text));
-        began.elapsed()
+/// What a push does with a text, stage by stage; the text before it differs in one override.
+fn stages(rules: usize, times: usize) {
+    let [before, after] = ["before", "after"].map(|name| {
+        let last = format!(
+            " - {{name: {name}, when: \"true\", routing: {{infrastructure: \
+             {{action: alert_and_halt}}}}}}\n"
+        );
+        text(rules) + &last
+    });
+    let names = TARGETS.map(str::to_owned);
+    let known = Known { targets: Some(&names), embeds: Some(false) };
+    let read = || Document::parse("policy.yaml", after.as_str()).expect("it is YAML");
+    let (document, old, new) = (read(), policy(&before), policy(&after));
+    let of = |stage: &dyn Fn()| {
+        let once = || {
+            let began = Instant::now();
+            stage();
+            began.elapsed()
+        };
+        median((0..times).map(|_| once()).collect())
     };
-    median((0..7).map(|_| once()).collect())
+    let stages: [(&str, &dyn Fn()); 5] = [
+        ("hash", &|| drop(black_box(hash(&after)))),
+        ("read", &|| drop(black_box(read()))),
+        ("check and compile", &|| drop(black_box(compile(&document, &known)))),
+        ("look for an outage", &|| drop(black_box(outage(&new)))),
+        ("compare", &|| drop(black_box(routes(&old, &new)))),
+    ];
+    for (name, stage) in stages {
+        println!(
+            "push of {} overrides, {} KB: {name}: {:?}",
+            rules + 1,
+            after.len() >> 10,
+            of(stage)
+        );
+    }
 }
 
 /// Steps that met two failures each.
@@ -187,7 +223,8 @@ fn main() {
     for rules in [10, 1_000, 10_000] {
         println!("decision, {rules} overrides that do not apply: {:?}", decisions(rules));
     }
-    println!("text of 1000 overrides to policy: {:?}", compiling(1_000));
+    stages(0, 1_001);
+    stages(1_000, 31);
     let (before, after) = (Policy::built_in(), policy(&text(1_000)));
     let steps = steps(&before, 50_000);
     let mut effects = Effects::default();
