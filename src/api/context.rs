@@ -21,14 +21,21 @@ pub struct DeadlineLimits {
     pub cap: Duration,
 }
 
-/// When the caller stops waiting.
-pub fn deadline(metadata: &MetadataMap, limits: DeadlineLimits, now: Instant) -> Instant {
-    let asked = metadata
+/// When a call came in. Its message may be read much later where many calls begin at once, and the
+/// server library's own timer, whose answer has no details, runs from here.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival(pub Instant);
+
+/// When the caller stops waiting. Counted from the [`Arrival`] of the call.
+pub fn deadline<T>(request: &Request<T>, limits: DeadlineLimits) -> Instant {
+    let asked = request
+        .metadata()
         .get("grpc-timeout")
         .and_then(|value| value.to_str().ok())
         .and_then(parse_timeout)
         .unwrap_or(limits.default);
-    now + asked.min(limits.cap)
+    let arrival = request.extensions().get::<Arrival>().map(|arrival| arrival.0);
+    arrival.unwrap_or_else(Instant::now) + asked.min(limits.cap)
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC wire protocol: at most 8 digits and one of `HMSmun`.
@@ -84,6 +91,22 @@ mod tests {
         assert_eq!(refused.code(), tonic::Code::Unauthenticated);
         request.extensions_mut().insert(Identity::anonymous());
         assert_eq!(&*identity(&request).unwrap().tenant, "default");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_counts_from_the_arrival() {
+        let limits =
+            DeadlineLimits { default: Duration::from_secs(9), cap: Duration::from_secs(20) };
+        let arrived = Instant::now();
+        let mut request = Request::new(());
+        assert_eq!(deadline(&request, limits) - arrived, limits.default);
+        request.extensions_mut().insert(Arrival(arrived));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(deadline(&request, limits) - arrived, limits.default);
+        for (asked, granted) in [("2S", 2), ("1H", 20), ("soon", 9)] {
+            request.metadata_mut().insert("grpc-timeout", asked.parse().unwrap());
+            assert_eq!((deadline(&request, limits) - arrived).as_secs(), granted, "{asked}");
+        }
     }
 
     #[test]

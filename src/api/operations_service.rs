@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, stream};
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::context::{self, DeadlineLimits};
@@ -181,7 +180,7 @@ impl OperationsService for OperationsApi {
         &self,
         request: Request<pb::WatchTargetsRequest>,
     ) -> Result<Response<Self::WatchTargetsStream>, Status> {
-        let deadline = context::deadline(request.metadata(), WATCH_LIMITS, Instant::now());
+        let deadline = context::deadline(&request, WATCH_LIMITS);
         let mut tick = tokio::time::interval(WATCH_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (engine, serving) = (self.engine.clone(), self.serving.clone());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::auth::Identity;
@@ -73,7 +72,7 @@ impl PipelineApi {
         Ok(request::Call {
             tenant: context::identity(request)?.tenant.clone(),
             trace: context::trace(metadata, self.engine.tracer()),
-            deadline: context::deadline(metadata, self.limits, Instant::now()),
+            deadline: context::deadline(request, self.limits),
             priority: context::priority(metadata),
             name: call_name(method),
         })
@@ -245,7 +244,7 @@ impl PipelineService for PipelineApi {
         &self,
         request: Request<pb::WatchRunRequest>,
     ) -> Result<Response<Self::WatchRunStream>, Status> {
-        let deadline = context::deadline(request.metadata(), self.limits, Instant::now());
+        let deadline = context::deadline(&request, self.limits);
         let caller = context::identity(&request)?;
         let handle = self.run(&caller, &request.into_inner().run_id)?;
         let mut watch = handle.watch();

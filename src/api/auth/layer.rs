@@ -1,5 +1,5 @@
 //! In front of every service of a listener: a call has an identity that may make it, or it ends
-//! here, before a byte of its message is read.
+//! here, before a byte of its message is read. It takes the moment of the call's arrival along.
 
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
@@ -7,11 +7,13 @@ use std::time::SystemTime;
 
 use futures_util::future::Either;
 use http::{Request, Response};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tower::{Layer, Service};
 
 use super::Authenticator;
+use crate::api::context::Arrival;
 use crate::api::status;
 
 /// Puts [`Gate`] in front of services.
@@ -68,6 +70,7 @@ where
         match admitted {
             Ok(identity) => {
                 request.extensions_mut().insert(identity);
+                request.extensions_mut().insert(Arrival(Instant::now()));
                 Either::Left(self.inner.call(request))
             }
             Err(refused) => {

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures_util::stream;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::{PolicyApi, convert, status};
@@ -40,7 +39,7 @@ pub(super) async fn watch_policies(
     request: Request<pb::WatchPoliciesRequest>,
 ) -> Result<Response<<PolicyApi as PolicyService>::WatchPoliciesStream>, Status> {
     let limits = context::DeadlineLimits { default: FOREVER, cap: FOREVER };
-    let deadline = context::deadline(request.metadata(), limits, Instant::now());
+    let deadline = context::deadline(&request, limits);
     let names = request.into_inner().names;
     if names.len() > NAMES_MAX {
         let fault = format!("has more than {NAMES_MAX} names");
