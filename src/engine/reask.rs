@@ -45,7 +45,7 @@ impl Walk<'_, '_> {
         let free = window.map(|window| window.saturating_sub(prompt));
         let limit_max = [self.target.max_output_tokens, free.map(saturated)];
         let room = ReaskRoom {
-            shown: false,
+            shown: None,
             errors: shown.is_some(),
             rest: unusable.said.is_some() && room_tokens.is_none_or(|room| rest <= room),
             limit,
@@ -54,8 +54,8 @@ impl Walk<'_, '_> {
         (room, shown.map(|shown| shown.messages))
     }
 
-    /// Works out whether an answer that broke off, and whose beginning a reader has seen, could be
-    /// gone on with.
+    /// Works out what it would take to go on with an answer that broke off, and whose beginning a
+    /// reader has seen. Whether there is the window for it depends on who goes on.
     pub(super) fn consider_the_rest(&self, unusable: &mut Unusable) {
         let wanted = self.cx.policy.policy.after_content == AfterContent::Continue;
         let Some(outlet) = self.cx.outlet.filter(|outlet| wanted && outlet.has_given()) else {
@@ -68,8 +68,8 @@ impl Walk<'_, '_> {
         let asked = estimate_message_tokens(&self.prompt)
             + estimate_message_tokens(&continuation(said))
             + limit.map_or(ANSWER_TOKENS, u64::from);
-        let fits = self.target.context_window.is_none_or(|window| asked <= u64::from(window));
-        unusable.room.shown = fits && said.expose().len() >= outlet.given();
+        let is_whole = said.expose().len() >= outlet.given();
+        unusable.room.shown = is_whole.then_some(asked);
     }
 
     /// Makes the next call one that asks for the rest of this, if there is anything.

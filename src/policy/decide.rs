@@ -73,9 +73,9 @@ pub struct ReaskRoom {
     pub errors: bool,
     /// The whole of an answer that was cut, to be continued.
     pub rest: bool,
-    /// What the reader of a stream has seen of an answer that broke off, to be gone on with; false
-    /// where there is none, or it cannot be.
-    pub shown: bool,
+    /// Tokens that going on with what the reader of a stream has seen takes, the prompt and the
+    /// answer due included; absent where there is nothing to go on with, or it cannot be.
+    pub shown: Option<u64>,
     /// Token limit that the answer had; absent where none was asked for.
     pub limit: Option<u32>,
     /// Highest token limit that an answer may have; absent where nothing bounds it.
@@ -85,7 +85,7 @@ pub struct ReaskRoom {
 impl Default for ReaskRoom {
     /// Where no window is known, everything fits.
     fn default() -> Self {
-        Self { errors: true, rest: true, shown: false, limit: None, limit_max: None }
+        Self { errors: true, rest: true, shown: None, limit: None, limit_max: None }
     }
 }
 

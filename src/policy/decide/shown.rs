@@ -19,10 +19,8 @@ impl Judge<'_> {
             return false;
         }
         match verdict {
-            Verdict::Retry { .. } | Verdict::Fallback { .. } => {
-                self.failure.domain() == FailureDomain::Infrastructure
-                    && self.conditions.reask.shown
-            }
+            Verdict::Retry { .. } => self.breaks_off_and_fits(self.site.target),
+            Verdict::Fallback { target } => self.breaks_off_and_fits(target),
             Verdict::Reprompt { continue_cut, .. } => *continue_cut,
             Verdict::Repair { .. }
             | Verdict::Cache { .. }
@@ -33,5 +31,14 @@ impl Judge<'_> {
             | Verdict::Halt
             | Verdict::Exhausted => false,
         }
+    }
+
+    /// Whether the way to the model broke, and the target that would go on has the window for that.
+    fn breaks_off_and_fits(&self, name: &str) -> bool {
+        let Some(asked) = self.conditions.reask.shown else { return false };
+        let mut targets = self.conditions.targets.iter();
+        let window = targets.find(|target| target.name == name).and_then(|it| it.context_window);
+        self.failure.domain() == FailureDomain::Infrastructure
+            && window.is_none_or(|window| asked <= u64::from(window))
     }
 }

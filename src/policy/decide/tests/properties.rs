@@ -133,7 +133,7 @@ fn any_luck() -> impl Strategy<Value = Luck> {
         |(errors, rest, (limit, limit_max))| ReaskRoom {
             errors,
             rest,
-            shown: rest,
+            shown: rest.then_some(2),
             limit,
             limit_max,
         },

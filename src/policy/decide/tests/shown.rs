@@ -10,7 +10,7 @@ fn seen(cause: FailureCause, after_content: &str) -> Scene {
     let policy = format!("policy: {{streaming: {{after_content: {after_content}}}, {NEXT}}}}}");
     Scene::under(cause, &policy).with(|s| {
         s.history.set_content_shown(true);
-        s.conditions.reask.shown = true;
+        s.conditions.reask.shown = Some(900);
     })
 }
 
@@ -22,7 +22,7 @@ fn a_broken_answer_is_gone_on_with_where_the_policy_says_so() {
     assert!(!broken("restart").decide().continues);
     assert_eq!(broken("fail").decide().verdict, Verdict::Exhausted);
     for change in [(|s: &mut Scene| s.history.set_content_shown(false)) as fn(&mut Scene), |s| {
-        s.conditions.reask.shown = false
+        s.conditions.reask.shown = None
     }] {
         let decision = broken("continue").with(change).decide();
         assert_eq!((&decision.verdict, decision.continues), (&fallback("b"), false));
@@ -30,6 +30,21 @@ fn a_broken_answer_is_gone_on_with_where_the_policy_says_so() {
     let cached = broken("continue").with(|s| s.targets.truncate(1)).decide();
     assert_eq!(cached.verdict.action(), Some(crate::policy::Action::FallbackToCache));
     assert!(!cached.continues, "another output is no continuation");
+}
+
+#[test]
+fn what_goes_on_must_have_the_window_for_it() {
+    let broken = |failed: Option<u32>, next: Option<u32>| {
+        let scene = seen(FailureCause::StreamInterrupted, "continue").with(|s| {
+            s.targets[0].context_window = failed;
+            s.targets[1].context_window = next;
+        });
+        let decision = scene.decide();
+        assert_eq!(decision.verdict, fallback("b"));
+        decision.continues
+    };
+    assert!(broken(Some(10), None) && broken(Some(10), Some(900)) && broken(None, Some(900)));
+    assert!(!broken(None, Some(899)) && !broken(Some(10_000), Some(899)));
 }
 
 #[test]
