@@ -36,8 +36,8 @@ impl Engine {
         for step in &record.steps {
             spans::export_step(tracer, &run.trace, run.trace.span_id, &facts, step, &target);
         }
-        for step in &run.abandoned.take() {
-            spans::export_step(tracer, &run.trace, run.trace.span_id, &facts, step, &target);
+        for (parent, step) in &run.abandoned.take() {
+            spans::export_step(tracer, &run.trace, *parent, &facts, step, &target);
         }
         let call = CallFacts {
             method: request.call.method,

@@ -83,7 +83,7 @@ pub async fn single(
     earlier: &[Earlier],
 ) -> StepReport {
     let views: Vec<StepView<'_>> = earlier.iter().map(Earlier::view).collect();
-    step::run(&context(inputs, planned, scope(inputs, &views), None)).await
+    step::run(&context(inputs, planned, scope(inputs, &views))).await
 }
 
 fn scope<'a>(inputs: &'a RunInputs<'_>, steps: &'a [StepView<'a>]) -> Scope<'a> {
@@ -94,7 +94,6 @@ fn context<'a>(
     inputs: &'a RunInputs<'_>,
     planned: &'a PlannedStep,
     scope: Scope<'a>,
-    element: Option<usize>,
 ) -> StepContext<'a> {
     StepContext {
         engine: inputs.engine,
@@ -102,7 +101,8 @@ fn context<'a>(
         policy: inputs.policy,
         planned,
         scope,
-        element,
+        element: None,
+        parent_span_id: inputs.run.trace.span_id,
         until: inputs.run.answer_by,
         outlet: inputs.run.outlet.as_ref(),
         abandoned: Abandoned::default(),
@@ -196,7 +196,7 @@ async fn one(inputs: &RunInputs<'_>, planned: &PlannedStep, earlier: &[Earlier])
     let step = &planned.step;
     let views: Vec<StepView<'_>> = earlier.iter().map(Earlier::view).collect();
     let scope = scope(inputs, &views);
-    let refused = |failure| step::refused(&context(inputs, planned, scope, None), failure);
+    let refused = |failure| step::refused(&context(inputs, planned, scope), failure);
     match step.runs(&scope) {
         Ok(true) => {}
         Ok(false) => {
@@ -209,9 +209,7 @@ async fn one(inputs: &RunInputs<'_>, planned: &PlannedStep, earlier: &[Earlier])
     }
     match (&step.for_each, step.elements(&scope)) {
         (Some(each), Ok(Some(items))) => elements(inputs, planned, scope, each, &items).await,
-        (None, Ok(_)) | (Some(_), Ok(None)) => {
-            step::run(&context(inputs, planned, scope, None)).await
-        }
+        (None, Ok(_)) | (Some(_), Ok(None)) => step::run(&context(inputs, planned, scope)).await,
         (_, Err(failure)) => refused(failure),
     }
 }
@@ -223,14 +221,12 @@ async fn elements(
     each: &ForEach,
     items: &[Value],
 ) -> StepReport {
-    let began = Instant::now();
-    let mut report = StepReport::begun(planned.step.name.clone(), None, SystemTime::now());
-    report.span_id = new_span_id();
+    let mut whole = Elements::begin(inputs.run, &planned.step.name, items.len());
+    let parent_span_id = whole.report.span_id;
     inputs.run.tell(|| RunEventKind::ElementsKnown {
         step: planned.step.name.clone(),
         total: items.len(),
     });
-    let mut results: Vec<Option<StepReport>> = items.iter().map(|_| None).collect();
     let mut waiting = items.iter().enumerate();
     let mut running = FuturesUnordered::new();
     loop {
@@ -238,22 +234,67 @@ async fn elements(
             let Some((index, item)) = waiting.next() else { break };
             running.push(async move {
                 let scope = around.with_element(item, index);
-                (index, step::run(&context(inputs, planned, scope, Some(index))).await)
+                let cx = context(inputs, planned, scope);
+                let cx = StepContext { element: Some(index), parent_span_id, ..cx };
+                (index, step::run(&cx).await)
             });
         }
         let Some((index, element)) = running.next().await else { break };
         inputs.run.tell(|| RunEventKind::StepEnded(Arc::new(element.clone())));
         let stop = element.halts_run
             || (element.failure.is_some() && each.on_element_failure == OnElementFailure::Fail);
-        results[index] = Some(element);
+        whole.results[index] = Some(element);
         if stop {
             break; // Dropping what runs cancels it at once.
         }
     }
-    report.elements = results.into_iter().flatten().collect();
+    drop(running);
+    let mut report = whole.end();
     settle_elements(&mut report, each.on_element_failure);
-    report.duration = began.elapsed();
     report
+}
+
+/// A `for_each` step under way. Dropped before its end, it leaves what its elements did with its
+/// run.
+struct Elements<'a> {
+    run: &'a RunContext,
+    report: StepReport,
+    results: Vec<Option<StepReport>>,
+    began: Instant,
+    is_over: bool,
+}
+
+impl<'a> Elements<'a> {
+    fn begin(run: &'a RunContext, name: &Arc<str>, count: usize) -> Self {
+        let mut report = StepReport::begun(name.clone(), None, SystemTime::now());
+        report.span_id = new_span_id();
+        let results = (0..count).map(|_| None).collect();
+        Self { run, report, results, began: Instant::now(), is_over: false }
+    }
+
+    fn end(mut self) -> StepReport {
+        self.is_over = true;
+        self.take()
+    }
+
+    fn take(&mut self) -> StepReport {
+        let nothing = StepReport::begun(self.report.step.clone(), None, self.report.started);
+        let mut report = std::mem::replace(&mut self.report, nothing);
+        report.elements = std::mem::take(&mut self.results).into_iter().flatten().collect();
+        report.duration = self.began.elapsed();
+        report
+    }
+}
+
+impl Drop for Elements<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut report = self.take();
+        report.state = RunState::Cancelled;
+        self.run.abandoned.put((self.run.trace.span_id, report));
+    }
 }
 
 /// Makes the output of a `for_each` step out of its elements': an array in the order of its input.

@@ -62,8 +62,8 @@ pub struct RunContext {
     pub events: Option<Arc<Events>>,
     /// For the one who reads the output of its only step while it is written.
     pub outlet: Option<Outlet>,
-    /// Steps that were dropped before their end.
-    pub abandoned: Abandoned<StepReport>,
+    /// Steps that were dropped before their end, with the spans that they are parts of.
+    pub abandoned: Abandoned<(u64, StepReport)>,
 }
 
 impl RunContext {
@@ -94,6 +94,9 @@ pub struct StepContext<'a> {
     pub scope: Scope<'a>,
     /// Element of `for_each`.
     pub element: Option<usize>,
+    /// The span that it is a part of: its run's, its `for_each` step's, or that of the attempt that
+    /// it verifies.
+    pub parent_span_id: u64,
     /// When the step must have ended, whatever its own limit is.
     pub until: Instant,
     /// Where its output goes while it is written.
@@ -454,7 +457,7 @@ impl Drop for Walk<'_, '_> {
         report.state = RunState::Cancelled;
         report.duration = self.began.elapsed();
         report.target = Some(self.target.name.clone());
-        self.cx.run.abandoned.put(report);
+        self.cx.run.abandoned.put((self.cx.parent_span_id, report));
     }
 }
 

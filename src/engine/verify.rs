@@ -43,7 +43,7 @@ impl Walk<'_, '_> {
         let (Some(verifier), Some(planned)) = (&step.verifier, &self.cx.planned.verifier) else {
             return Ok(candidate);
         };
-        let report = self.verify(planned, &value).await;
+        let report = self.verify(planned, &value, record.span_id).await;
         let verdict = self.verdict(verifier, &value, &report);
         self.history.record_cost(report.spend().cost_usd);
         candidate.verdict_degraded = report.degraded.is_some();
@@ -58,8 +58,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Runs the verifier over an output.
-    async fn verify(&self, planned: &PlannedStep, output: &Value) -> StepReport {
+    /// Runs the verifier over the output of the attempt with this span.
+    async fn verify(&self, planned: &PlannedStep, output: &Value, of: u64) -> StepReport {
         let cx = StepContext {
             engine: self.cx.engine,
             run: self.cx.run,
@@ -67,6 +67,7 @@ impl Walk<'_, '_> {
             planned,
             scope: self.cx.scope.with_output(output),
             element: self.cx.element,
+            parent_span_id: of,
             until: self.until,
             // What the verifier writes is for nobody's eyes.
             outlet: None,

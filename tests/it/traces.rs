@@ -152,6 +152,36 @@ async fn a_run_that_an_operator_cancels_shows_what_it_had_done() {
 }
 
 #[tokio::test]
+async fn elements_that_are_cancelled_are_parts_of_their_step() {
+    let collector = Collector::start().await;
+    let steps = "name: each\nsteps: [{name: all, for_each: {items: input.list, parallelism: 2}, \
+                 targets: [bad], prompt: Hello}]\n";
+    let rig = Plan::new()
+        .target("bad", "m!hang")
+        .pipeline("each", steps)
+        .config(&format!("telemetry: {{otlp_endpoint: '{}'}}", collector.endpoint))
+        .start()
+        .await;
+    let mut client = rig.client();
+    let request = run_of("each", &serde_json::json!({"list": [1, 2]}));
+    let call = tokio::spawn(async move { client.run_pipeline(request).await });
+    eventually("both calls are under way", || rig.calls("m") == 2).await;
+    call.abort();
+    let spans = collector.trace_with(|span| span.name == "RunPipeline").await;
+    let server = named(&spans, "RunPipeline")[0];
+    let steps = named(&spans, "step all");
+    assert_eq!(steps.len(), 3, "the step and its elements");
+    let whole = steps.iter().find(|step| step.parent_span_id == server.span_id).unwrap();
+    assert_eq!(attribute(whole, "mainstay.state").as_deref(), Some("cancelled"));
+    let elements = steps.iter().filter(|step| step.parent_span_id == whole.span_id);
+    let mut elements: Vec<_> = elements.map(|one| attribute(one, "mainstay.element")).collect();
+    elements.sort();
+    assert_eq!(elements, [Some("0".to_owned()), Some("1".to_owned())]);
+    rig.stop().await;
+    collector.stop();
+}
+
+#[tokio::test]
 async fn an_attempt_that_is_still_judged_is_shown_too() {
     let collector = Collector::start().await;
     let rig = rig(&collector, "hang").await;
@@ -168,16 +198,19 @@ async fn an_attempt_that_is_still_judged_is_shown_too() {
     eventually("the verifier is under way", || rig.calls("m") == 1).await;
     call.abort();
     let spans = collector.trace_with(|span| span.name == "RunStep").await;
-    let cancelled = |target: &str| {
+    let attempt_of = |target: &str| {
         let of_target = |span: &&Span| {
             attribute(span, "mainstay.target").as_deref() == Some(target)
                 && span.name.starts_with("chat ")
         };
-        let span = spans.iter().find(of_target).unwrap();
-        attribute(span, "mainstay.attempt.cancelled")
+        spans.iter().find(of_target).unwrap()
     };
+    let cancelled = |target: &str| attribute(attempt_of(target), "mainstay.attempt.cancelled");
     assert_eq!(cancelled("good"), None, "it had its answer");
     assert_eq!(cancelled("bad").as_deref(), Some("with_its_run"));
+    let review = named(&spans, "step review")[0];
+    assert_eq!(attempt_of("bad").parent_span_id, review.span_id);
+    assert_eq!(review.parent_span_id, attempt_of("good").span_id, "a part of what it verifies");
     rig.stop().await;
     collector.stop();
 }
