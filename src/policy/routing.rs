@@ -144,8 +144,7 @@ impl Routing {
             covers.sort_by_key(|(cause, _)| *cause);
             routing.overrides.push(Rule { of, demands, covers });
         }
-        let covered = |rule: &Rule| rule.covers.iter().map(|(cause, _)| *cause).collect();
-        let rules = routing.overrides.iter().map(|rule| (&rule.demands, covered(rule)));
+        let rules = routing.overrides.iter().map(|rule| (&rule.demands, rule.covers.as_slice()));
         routing.index = Index::new(rules);
         routing
     }

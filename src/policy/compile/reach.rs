@@ -51,6 +51,7 @@ impl<'a> Reach<'a> {
         words(demands, known, &path, report);
         let is_empty = covered.clone().next().is_none();
         let left = Causes::of(covered.filter(|cause| demands.admits(*cause)));
+        let shadow = self.shadow(source, left);
         if report.problems.0.len() > before || is_empty {
             // A word that means nothing explains it already.
         } else if demands.never {
@@ -59,11 +60,13 @@ impl<'a> Reach<'a> {
             let message = "the override never applies: its routes are for other causes than its \
                            condition asks for";
             report.warning(&path, message, None);
-        } else if let Some(first) = self.shadow(source, left) {
+        } else if let Some(first) = shadow {
             let message = format!("the override never applies: `{first}` before it always does");
             report.warning(&path, message, Some("remove it, or move it up".to_owned()));
         }
-        if demands.complete && demands.fields.is_empty() && left != Causes::NONE {
+        // One that is shadowed shadows nothing that its shadow does not: so the list stays short.
+        let is_always = demands.complete && demands.fields.is_empty();
+        if is_always && left != Causes::NONE && shadow.is_none() {
             self.always.push((name, left));
         }
         self.by_condition.entry(source).or_insert((name, left));

@@ -48,9 +48,10 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// An index over the demands of each override and the causes that it covers.
+    /// An index over the demands of each override and the causes that it covers, with their
+    /// ladders.
     pub(super) fn new<'a>(
-        rules: impl Iterator<Item = (&'a Demands, Vec<FailureCause>)> + Clone,
+        rules: impl Iterator<Item = (&'a Demands, &'a [(FailureCause, usize)])> + Clone,
     ) -> Self {
         // An override is kept under the field that tells most overrides apart.
         let mut frequency: HashMap<(&Key, &Literal), u32> = HashMap::new();
@@ -72,7 +73,7 @@ impl Index {
                     let by_value = index.by_value(&demand.key);
                     demand.values.iter().for_each(|value| by_value.place(value).push(number));
                 }
-                None => covered.iter().for_each(|c| index.others[*c as usize].push(number)),
+                None => covered.iter().for_each(|(c, _)| index.others[*c as usize].push(number)),
             }
         }
         index
