@@ -6,8 +6,8 @@
 Builds the service and the load generator in release mode, drives the one against `mainstay simulate`
 with the other, and prints figure, what is to be reached, what was seen. Ends with 1 when a figure is
 missed. Writes the time series of all scenarios as JSON and a plot of the story as SVG, both under
-target/ unless told otherwise. Standard library only. A whole run takes about twelve minutes, a quick
-one four, with fewer calls than the figures ask for.
+target/ unless told otherwise. Standard library only. A whole run takes about thirteen minutes, a
+quick one five, with fewer calls than the figures ask for.
 """
 import argparse, hashlib, json, os, signal, statistics, sys, threading, time
 
