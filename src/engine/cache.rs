@@ -242,15 +242,15 @@ mod tests {
     use super::*;
     use crate::journal::OutputBody;
 
-    fn output(text: &str) -> StepOutput {
+    pub(super) fn output(text: &str) -> StepOutput {
         StepOutput::plain(OutputBody::Text(text.into()))
     }
 
-    fn origin(step: &str) -> Origin {
+    pub(super) fn origin(step: &str) -> Origin {
         Origin { pipeline: "p".into(), step: step.into(), target: "t".into() }
     }
 
-    fn key(n: u32) -> CacheKey {
+    pub(super) fn key(n: u32) -> CacheKey {
         CacheKey::new("t", &n.to_le_bytes(), &[])
     }
 

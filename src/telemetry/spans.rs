@@ -176,6 +176,36 @@ fn attempt_span(
     run: &RunFacts<'_>,
     target: &TargetFacts,
 ) -> FinishedSpan {
+    let mut attributes = call_attributes(attempt, run, target);
+    judgement_attributes(attempt, &mut attributes);
+    let ended = attempt.started + attempt.duration;
+    let first = (attempt.failure.as_ref(), attempt.decision.as_ref());
+    let further = attempt.further.iter();
+    let further = further.map(|finding| (Some(&finding.failure), finding.decision.as_ref()));
+    let decided = std::iter::once(first).chain(further);
+    let event = |(failure, decision): (Option<&Failure>, Option<&DecisionRecord>)| {
+        decision.map(|decision| decision_event(failure, decision, ended))
+    };
+    FinishedSpan {
+        name: names::attempt_span(&target.model),
+        span_id: attempt.span_id,
+        parent_span_id: step.span_id,
+        parent_is_remote: false,
+        kind: SpanKind::Client,
+        started: attempt.started,
+        duration: attempt.duration,
+        attributes,
+        events: decided.filter_map(event).collect(),
+        error: attempt.failure.as_ref().map(|failure| failure.message.clone()),
+    }
+}
+
+/// What was asked of whom, and what came back.
+fn call_attributes(
+    attempt: &AttemptRecord,
+    run: &RunFacts<'_>,
+    target: &TargetFacts,
+) -> Vec<KeyValue> {
     let mut attributes = vec![
         text(names::GEN_AI_OPERATION, "chat"),
         text(names::GEN_AI_PROVIDER, target.provider.clone()),
@@ -217,38 +247,23 @@ fn attempt_span(
     if let Some(finish) = attempt.finish {
         attributes.push(texts(names::GEN_AI_FINISH_REASONS, std::iter::once(finish.to_owned())));
     }
-    let mut events = Vec::new();
-    let ended = attempt.started + attempt.duration;
+    attributes
+}
+
+/// What was wrong with it and what was decided about that.
+fn judgement_attributes(attempt: &AttemptRecord, attributes: &mut Vec<KeyValue>) {
     if let Some(failure) = &attempt.failure {
-        failure_attributes(failure, &mut attributes);
+        failure_attributes(failure, attributes);
     }
     if let Some(decision) = &attempt.decision {
         attributes.push(text(names::RECOVERY_ACTION, action_name(decision)));
         attributes.push(text(names::POLICY_RULE, decision.rule.to_string()));
-        events.push(decision_event(attempt.failure.as_ref(), decision, ended));
     }
     if let Some(check) = &attempt.check {
         attributes.push(text(names::OUTPUT_VERDICT, check.verdict.name()));
         if !check.changes.is_empty() {
             attributes.push(changes(&check.changes));
         }
-    }
-    for finding in &attempt.further {
-        if let Some(decision) = &finding.decision {
-            events.push(decision_event(Some(&finding.failure), decision, ended));
-        }
-    }
-    FinishedSpan {
-        name: names::attempt_span(&target.model),
-        span_id: attempt.span_id,
-        parent_span_id: step.span_id,
-        parent_is_remote: false,
-        kind: SpanKind::Client,
-        started: attempt.started,
-        duration: attempt.duration,
-        attributes,
-        events,
-        error: attempt.failure.as_ref().map(|failure| failure.message.clone()),
     }
 }
 

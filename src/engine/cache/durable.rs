@@ -129,22 +129,10 @@ pub(in crate::engine) fn instant_of(stored: SystemTime) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{key, origin, output};
     use super::*;
-    use crate::journal::OutputBody;
     use crate::store::sqlite::outputs::OutputStoreSettings;
     use crate::tasks::Tasks;
-
-    fn output(text: &str) -> StepOutput {
-        StepOutput::plain(OutputBody::Text(text.into()))
-    }
-
-    fn origin(step: &str) -> Origin {
-        Origin { pipeline: "p".into(), step: step.into(), target: "t".into() }
-    }
-
-    fn key(n: u32) -> CacheKey {
-        CacheKey::new("t", &n.to_le_bytes(), &[])
-    }
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)

@@ -108,15 +108,18 @@ fn any_target() -> impl Strategy<Value = TargetCondition<'static>> {
         1 => Just(None),
     ];
     let window = prop::option::of(1_u32..4);
-    (admits_in, prop::bool::weighted(0.9), window, prop::option::weighted(0.2, any_duration()))
-        .prop_map(|(admits_in, retry_budget, context_window, likely_duration)| TargetCondition {
+    let likely = prop::option::weighted(0.2, any_duration());
+    (admits_in, any::<bool>(), prop::bool::weighted(0.9), window, likely).prop_map(
+        |(admits_in, probed, retry_budget, context_window, likely_duration)| TargetCondition {
             name: "",
             admits_in,
-            refusal: None,
+            refusal: Some(Refusal::ProbeUnderWay)
+                .filter(|_| probed && admits_in.is_some_and(|wait| !wait.is_zero())),
             retry_budget,
             context_window,
             likely_duration,
-        })
+        },
+    )
 }
 
 type Luck = (Failure, Moment, Vec<TargetCondition<'static>>, Conditions<'static>);
@@ -164,6 +167,44 @@ fn any_luck() -> impl Strategy<Value = Luck> {
     (any_failure(), moment, targets, conditions)
 }
 
+fn is_of_its_ladder(decision: &Decision, ladder: &Ladder) -> Result<(), TestCaseError> {
+    let rung = decision.rung.map(|at| &ladder.rungs[at]);
+    prop_assert_eq!(rung.map(Rung::action), decision.verdict.action());
+    prop_assert_eq!(decision.skipped.len(), decision.rung.unwrap_or(ladder.rungs.len()));
+    Ok(())
+}
+
+/// No wait past the deadline or shorter than a hint, and no token limit that is none.
+fn keeps_its_limits(
+    verdict: &Verdict,
+    failure: &Failure,
+    moment: Moment,
+    conditions: &Conditions<'_>,
+) -> Result<(), TestCaseError> {
+    match verdict {
+        Verdict::Retry { after } => {
+            prop_assert!(*after < moment.remaining);
+            prop_assert!(failure.retry_after.unwrap_or_default() <= *after);
+        }
+        Verdict::Reprompt { max_output_tokens: Some(raised), .. } => {
+            let ReaskRoom { limit, limit_max, .. } = conditions.reask;
+            prop_assert!(Some(*raised) > limit);
+            prop_assert!(limit_max.is_none_or(|most| *raised <= most));
+        }
+        Verdict::Reprompt { max_output_tokens: None, .. }
+        | Verdict::Fallback { .. }
+        | Verdict::Repair { .. }
+        | Verdict::Cache { .. }
+        | Verdict::Template { .. }
+        | Verdict::AcceptPartial { .. }
+        | Verdict::Degrade { .. }
+        | Verdict::Reject { .. }
+        | Verdict::Halt
+        | Verdict::Exhausted => {}
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
@@ -177,6 +218,7 @@ proptest! {
         called in any::<bool>(),
     ) {
         let labels = BTreeMap::new();
+        let site = |target, attempt| Site { pipeline: None, step: "s", target, attempt, labels: &labels };
         let mut history = History::default();
         let mut target = "a";
         let mut taken: Vec<Arc<str>> = Vec::new();
@@ -194,30 +236,15 @@ proptest! {
                 spent.push(target);
             }
             let conditions = Conditions { targets, ..conditions.clone() };
-            let attempt = history.calls();
-            let site = Site { pipeline: None, step: "s", target, attempt, labels: &labels };
+            let site = site(target, history.calls());
             let decision = decide(&policy, failure, &site, &history, *moment, &conditions);
             prop_assert_eq!(
                 &decision, &decide(&policy, failure, &site, &history, *moment, &conditions));
-            let ladder = policy.ladder_for(failure, &site);
-            let rung = decision.rung.map(|at| &ladder.rungs[at]);
-            prop_assert_eq!(rung.map(Rung::action), decision.verdict.action());
-            prop_assert_eq!(
-                decision.skipped.len(), decision.rung.unwrap_or(ladder.rungs.len()));
+            is_of_its_ladder(&decision, policy.ladder_for(failure, &site))?;
+            keeps_its_limits(&decision.verdict, failure, *moment, &conditions)?;
             history.record_decision(&decision, target);
             let next = match &decision.verdict {
-                Verdict::Retry { after } => {
-                    prop_assert!(*after < moment.remaining);
-                    prop_assert!(failure.retry_after.unwrap_or_default() <= *after);
-                    Some(target)
-                }
-                Verdict::Reprompt { max_output_tokens, .. } => {
-                    let room = conditions.reask;
-                    if let (Some(raised), Some(most)) = (max_output_tokens, room.limit_max) {
-                        prop_assert!(*raised <= most && Some(*raised) > room.limit);
-                    }
-                    Some(target)
-                }
+                Verdict::Retry { .. } | Verdict::Reprompt { .. } => Some(target),
                 Verdict::Fallback { target: next } => {
                     prop_assert!(!taken.contains(next), "{next} twice");
                     prop_assert!(!spent.contains(&&**next), "{next} is spent");
@@ -243,8 +270,7 @@ proptest! {
         prop_assert!(history.calls() <= policy.execution.max_attempts.max(most_at_start));
         let (failure, moment, targets, conditions) = &luck[0];
         let conditions = Conditions { targets, ..conditions.clone() };
-        let site = Site { pipeline: None, step: "s", target, attempt: 1, labels: &labels };
-        let after = decide(&policy, failure, &site, &history, *moment, &conditions);
+        let after = decide(&policy, failure, &site(target, 1), &history, *moment, &conditions);
         prop_assert_eq!(after.verdict, Verdict::Exhausted);
     }
 
