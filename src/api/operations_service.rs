@@ -131,6 +131,16 @@ impl OperationsApi {
     }
 }
 
+impl OperationsApi {
+    /// What finds no target now. Told and not refused: in an emergency to stop everything may be
+    /// just what is meant.
+    fn stopped(&self, target: &Target) -> Vec<String> {
+        let reach = self.engine.reach(&target.name);
+        let told = || format!("no target is left for {reach}");
+        reach.strands_some().then(told).into_iter().collect()
+    }
+}
+
 fn check_reason(reason: &str) -> Result<(), Status> {
     if reason.chars().count() > 256 {
         let fault = FieldFault::new("reason", "is longer than 256 characters");
@@ -219,7 +229,8 @@ impl OperationsService for OperationsApi {
         target.gate.set_disabled(disabled);
         let entry = AuditEntry::new(&caller.name, action, &format!("target/{}", target.name));
         self.audit.record(entry.comment(&message.reason)).await;
-        Ok(Response::new(pb::SetTargetResponse { target: Some(target_status(target)) }))
+        let warnings = self.stopped(target);
+        Ok(Response::new(pb::SetTargetResponse { target: Some(target_status(target)), warnings }))
     }
 
     async fn set_breaker(
@@ -253,7 +264,8 @@ impl OperationsService for OperationsApi {
         };
         let entry = AuditEntry::new(&caller.name, action, &format!("target/{}", target.name));
         self.audit.record(entry.comment(&message.reason)).await;
-        Ok(Response::new(pb::SetBreakerResponse { target: Some(target_status(target)) }))
+        let warnings = self.stopped(target);
+        Ok(Response::new(pb::SetBreakerResponse { target: Some(target_status(target)), warnings }))
     }
 
     async fn invalidate_cache(

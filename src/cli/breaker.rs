@@ -64,7 +64,9 @@ pub(super) async fn run(args: &BreakerArgs) -> anyhow::Result<Exit> {
     };
     match client.set_breaker(request).await {
         Ok(response) => {
-            let target = response.into_inner().target.unwrap_or_default();
+            let response = response.into_inner();
+            targets::warn(&response.warnings);
+            let target = response.target.unwrap_or_default();
             if args.json {
                 println!("{}", serde_json::to_string_pretty(&targets::as_json(&target))?);
             } else {

@@ -17,6 +17,7 @@ mod run;
 mod serve;
 mod show;
 mod simulate;
+mod target;
 mod targets;
 mod token;
 
@@ -99,6 +100,8 @@ pub enum Command {
     Targets(targets::TargetsArgs),
     /// Watch the targets of a running service live.
     Watch(targets::WatchArgs),
+    /// Take a target out of service, or give it back.
+    Target(target::TargetArgs),
     /// Hold a target's breaker, or give it back to its own judgement.
     Breaker(breaker::BreakerArgs),
 }
@@ -146,6 +149,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Simulate(args) => simulate::run(args).await,
             Command::Targets(args) => targets::run(&args).await,
             Command::Watch(args) => targets::watch(&args).await,
+            Command::Target(args) => target::run(&args).await,
             Command::Breaker(args) => breaker::run(&args).await,
         }
     });

@@ -103,6 +103,13 @@ async fn watch_with(mut client: OperationsClient, json: bool) -> anyhow::Result<
     }
 }
 
+/// What a change of a target stops.
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
 pub(super) fn state(state: pb::BreakerState) -> String {
     state.as_str_name().trim_start_matches("BREAKER_STATE_").to_ascii_lowercase()
 }

@@ -44,6 +44,8 @@ pub struct Rollback {
     pub author: Arc<str>,
     /// Why.
     pub comment: Arc<str>,
+    /// Take a policy that would stop all traffic.
+    pub allow_outage: bool,
 }
 
 /// A document to be taken out of service.
@@ -110,10 +112,12 @@ pub enum ChangeError {
     #[error("the document names what this server does not have")]
     Unmet(Problems),
     /// A policy that would stop all traffic.
-    #[error("{:.0} % of all failures would halt their run at once: nothing is tried and a person is called; set allow_outage to store it all the same", share * 100.0)]
+    #[error("{:.0} % of all {why}; set allow_outage to store it all the same", share * 100.0)]
     Outage {
-        /// Share of causes that halt.
+        /// Share of causes that halt, or of steps that find no target.
         share: f64,
+        /// Of what, and how.
+        why: String,
     },
     /// Another version is active.
     #[error("the active version is {current}, not the one that this change is based on")]

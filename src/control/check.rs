@@ -53,6 +53,11 @@ impl Documents {
         Self { targets, target_names, embeds: false }
     }
 
+    /// The targets that it checks against.
+    pub(super) const fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
     /// The same for a server that has something that makes vectors of prompts, or has not.
     #[must_use]
     pub fn embedding(self, embeds: bool) -> Self {

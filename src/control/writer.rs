@@ -4,6 +4,7 @@
 //! leaves the document as it was before or as it is after. Compiling is on blocking threads.
 
 pub(super) mod files;
+mod outage;
 mod removal;
 mod retired;
 mod rollouts;
@@ -24,7 +25,6 @@ use crate::engine::active_policy::{
 };
 use crate::engine::alerts::Alerts;
 use crate::journal::documents::{Entry, Kind, Owner, Rollout, Version};
-use crate::policy::outage;
 use crate::store::sqlite::Sqlite;
 use crate::tasks::Tasks;
 
@@ -121,7 +121,7 @@ impl Writer {
             }
             Judged::Next(version) => version,
         };
-        let (compiled, warnings) = match self.compile(&proposal, version).await {
+        let (compiled, mut warnings) = match self.compile(&proposal, version).await {
             Ok(compiled) => compiled,
             Err(error) => {
                 if let ChangeError::Invalid(problems) | ChangeError::Unmet(problems) = &error
@@ -132,9 +132,7 @@ impl Writer {
                 return Err(error);
             }
         };
-        if !allow_outage {
-            no_outage(&compiled)?;
-        }
+        warnings.0.extend(self.outage(&proposal, &compiled, allow_outage)?);
         let after = match &compiled {
             Compiled::Policy(policy) => Some(policy.clone()),
             Compiled::Pipeline(_) => None,
@@ -211,7 +209,7 @@ impl Writer {
                 rollout: None,
             },
             dry_run: false,
-            allow_outage: false,
+            allow_outage: rollback.allow_outage,
         };
         self.push(push).await.map_err(|error| match error {
             // It was right once; it is the server around it that has changed.
@@ -367,17 +365,6 @@ fn put_in_force(snapshot: &mut Snapshot, effect: &Effect) {
             snapshot.pipelines.remove(name);
         }
         Effect::None => {}
-    }
-}
-
-fn no_outage(compiled: &Compiled) -> Result<(), ChangeError> {
-    match compiled {
-        Compiled::Policy(policy) => {
-            let outage = outage(&policy.policy);
-            let share = outage.share;
-            if outage.is_total() { Err(ChangeError::Outage { share }) } else { Ok(()) }
-        }
-        Compiled::Pipeline(_) => Ok(()),
     }
 }
 

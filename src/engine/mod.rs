@@ -24,6 +24,7 @@ mod leave;
 mod memory;
 pub mod outlet;
 pub mod plan;
+mod reach;
 pub mod reask;
 pub mod recorder;
 pub mod run;
@@ -41,6 +42,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+pub use reach::{Reach, Server};
 pub use submit::{CallName, RunRequest, SubmitError, Work, did_you_mean};
 
 use abandoned::{Abandoned, CancelOnDrop, Source, Underway};
@@ -196,6 +198,13 @@ impl Engine {
     /// Name of the policy of runs that name none.
     pub fn default_policy(&self) -> &str {
         &self.inner.settings.default_policy
+    }
+
+    /// What has become of the work that could ask this target.
+    pub fn reach(&self, target: &str) -> Reach {
+        let documents = &self.documents().snapshot();
+        let (targets, default_policy) = (self.targets(), self.default_policy());
+        Server { documents, targets, default_policy }.asking(target)
     }
 
     /// Ends alerts that have become quiet, until the service stops.

@@ -37,7 +37,7 @@ pub use decide::{Conditions, Moment, ReaskRoom, TargetCondition, decide, hedge};
 pub use decision::{Decision, DegradeSource, Refusal, RepairOffer, SkipReason, Skipped, Verdict};
 pub use history::History;
 pub use ladder::{Action, AfterCut, Ladder, RuleName, Rung};
-pub use outage::{Outage, outage};
+pub use outage::{Elsewhere, Outage, outage, strands};
 pub use routing::{Override, Route, Routing, Site, VARIABLES};
 pub use settings::{
     AfterContent, Alerts, CachePolicy, Execution, HedgeAfter, HedgeSettings, Observability,

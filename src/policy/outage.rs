@@ -1,7 +1,8 @@
 //! Policies that give up: which failures end their run at once.
 //!
 //! A policy that answers every failure by failing is legal and surely not meant: the first hiccup
-//! of a provider stops all traffic. [`outage`] finds it before it is pushed.
+//! of a provider stops all traffic. [`outage`] finds it before it is pushed. [`strands`] looks at
+//! one step whose first target an operator has taken away.
 
 use std::fmt;
 use std::time::Duration;
@@ -52,6 +53,43 @@ pub fn outage(policy: &Policy) -> Outage {
     let causes: Vec<_> = FailureCause::ALL.iter().copied().filter(gives_up).collect();
     let share = causes.len() as f64 / FailureCause::ALL.len() as f64;
     Outage { causes, share, attempt_timeout: short }
+}
+
+/// Where a step may go that its first target refuses.
+pub struct Elsewhere<'a> {
+    /// Whether one of the other targets that the step lists takes calls.
+    pub own: bool,
+    /// Whether the target or group of this name takes calls.
+    pub named: &'a dyn Fn(&str) -> bool,
+    /// Whether the step has an output of its own to answer with.
+    pub template: bool,
+}
+
+/// Whether a step gets no answer while its first target refuses every call for this cause. A cache
+/// counts for nothing: nobody knows what is in it, and it empties while the refusal lasts.
+pub fn strands(policy: &Policy, cause: FailureCause, elsewhere: &Elsewhere<'_>) -> bool {
+    for rung in &policy.routing.whatever(cause).rungs {
+        let answers = match rung {
+            Rung::FallbackToTarget { attempts: 0, .. } => false,
+            Rung::FallbackToTarget { targets, .. } if targets.is_empty() => elsewhere.own,
+            Rung::FallbackToTarget { targets, .. } => {
+                targets.iter().any(|name| (elsewhere.named)(name))
+            }
+            Rung::FallbackToTemplate { template } => template.is_some() || elsewhere.template,
+            Rung::AlertAndDegrade => elsewhere.template,
+            Rung::RetryWithBackoff { .. }
+            | Rung::RepairOutput { .. }
+            | Rung::RepromptWithErrors { .. }
+            | Rung::FallbackToCache { .. }
+            | Rung::AcceptPartial { .. }
+            | Rung::RejectAndFix { .. }
+            | Rung::AlertAndHalt => false,
+        };
+        if answers || rung.always_feasible() {
+            return !answers;
+        }
+    }
+    true
 }
 
 /// Whether some rung before the first one that always ends the step may bring an output.
@@ -130,6 +168,33 @@ mod tests {
             let outage = of(&text);
             assert!(outage.is_total(), "{text}: {outage}");
             assert_eq!(outage.share, 1.0);
+        }
+    }
+
+    #[test]
+    fn a_step_without_its_first_target_goes_where_the_ladder_says() {
+        let default = "policy: {}";
+        let named = "policy: {routing: {pipeline_logic: {ladder: [{fallback_to_target: {targets: [spare]}}, alert_and_halt]}}}";
+        let fixed = "policy: {routing: {pipeline_logic: {ladder: [{fallback_to_template: {template: sorry}}]}}}";
+        let halts = "policy: {routing: {pipeline_logic: {action: alert_and_halt}}}";
+        let late =
+            "policy: {routing: {pipeline_logic: {ladder: [alert_and_halt, fallback_to_target]}}}";
+        for (text, own, spare, template, stranded) in [
+            (default, true, false, false, false),
+            (default, false, true, false, true),
+            (default, false, false, true, false),
+            (named, true, false, false, true),
+            (named, false, true, false, false),
+            (fixed, false, false, false, false),
+            (halts, true, true, true, true),
+            (late, true, true, true, true),
+        ] {
+            let document = Document::parse("policy.yaml", text).unwrap();
+            let (policy, _) = compile(&document, &Known::default()).unwrap();
+            let named = |name: &str| name == "spare" && spare;
+            let elsewhere = Elsewhere { own, named: &named, template };
+            let found = strands(&policy, FailureCause::PermissionDenied, &elsewhere);
+            assert_eq!(found, stranded, "{text} {own} {spare} {template}");
         }
     }
 

@@ -104,7 +104,7 @@ impl Asked {
         })
     }
 
-    pub(super) fn rollback(self, version: u64) -> Result<Rollback, Status> {
+    pub(super) fn rollback(self, version: u64, allow_outage: bool) -> Result<Rollback, Status> {
         let mut faults = self.faults();
         if version == 0 {
             faults.push(FieldFault::new("version", "is missing"));
@@ -119,6 +119,7 @@ impl Asked {
             expected: self.expected,
             author: self.author,
             comment: self.comment.into(),
+            allow_outage,
         })
     }
 }

@@ -220,10 +220,11 @@ pub(super) async fn rollback_policy(
         comment: message.comment,
         author,
     };
-    let rollback = asked.rollback(message.version)?;
+    let rollback = asked.rollback(message.version, message.allow_outage)?;
     let stored = api.library.rollback(rollback).await.map_err(|error| status::of_change(&error))?;
     let version = Some(convert::version(&stored.version));
-    Ok(Response::new(pb::RollbackPolicyResponse { version }))
+    let warnings = convert::problems(&stored.warnings);
+    Ok(Response::new(pb::RollbackPolicyResponse { version, warnings }))
 }
 
 pub(super) async fn rollback_pipeline(
@@ -239,7 +240,7 @@ pub(super) async fn rollback_pipeline(
         comment: message.comment,
         author,
     };
-    let rollback = asked.rollback(message.version)?;
+    let rollback = asked.rollback(message.version, false)?;
     let stored = api.library.rollback(rollback).await.map_err(|error| status::of_change(&error))?;
     let version = Some(convert::version(&stored.version));
     Ok(Response::new(pb::RollbackPipelineResponse { version }))

@@ -23,7 +23,7 @@ pub(in crate::api) fn of_change(error: &ChangeError) -> Status {
             details.push(violations(problems));
             headline(problems)
         }
-        ChangeError::Outage { share } => {
+        ChangeError::Outage { share, .. } => {
             metadata.insert("halting_share".to_owned(), format!("{share:.3}"));
             error.to_string()
         }

@@ -174,6 +174,9 @@ pub(super) struct Rollback {
     /// Why, for the record.
     #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
     comment: String,
+    /// Accept a policy that would stop all traffic.
+    #[arg(long)]
+    allow_outage: bool,
     #[command(flatten)]
     asking: Asking,
 }
@@ -185,11 +188,14 @@ impl Rollback {
             version: self.to,
             expected_version: self.expect,
             comment: self.comment,
+            allow_outage: self.allow_outage,
         };
         let mut client = self.asking.client().await?;
         match client::call(client.rollback_policy(client::bounded(request))).await {
             Ok(response) => {
                 let version = response.version.unwrap_or_default();
+                let origin = format!("{} version {}", version.name, version.rollback_of);
+                eprint!("{}", words::problems(&origin, &response.warnings));
                 let text = format!(
                     "{}: version {} is in force, with the content of version {}\n",
                     version.name, version.version, version.rollback_of

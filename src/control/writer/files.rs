@@ -128,7 +128,9 @@ impl Writer {
             }
             Judged::Next(version) => version,
         };
-        let (compiled, warnings) = self.compile(proposal, version).await?;
+        let (compiled, mut warnings) = self.compile(proposal, version).await?;
+        // A file cannot be asked back, so it is taken and told of.
+        warnings.0.extend(self.outage(proposal, &compiled, true)?);
         let entry = self.book.with(proposal, version, SystemTime::now());
         let action = match proposal.kind {
             Kind::Policy => AuditAction::PolicyPushed,

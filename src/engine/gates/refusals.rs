@@ -36,14 +36,16 @@ fn refusal(
     Failure { retry_after, ..Failure::new(cause, message).with_detail(detail) }
 }
 
+impl Disabled {
+    /// What a call fails of meanwhile.
+    pub const fn cause(&self) -> FailureCause {
+        if self.credential { FailureCause::Authentication } else { FailureCause::PermissionDenied }
+    }
+}
+
 pub(super) fn disabled(disabled: &Disabled) -> Failure {
-    let cause = if disabled.credential {
-        FailureCause::Authentication
-    } else {
-        FailureCause::PermissionDenied
-    };
     let message = format!("the target is disabled: {}", disabled.reason);
-    refusal(cause, message, "target_disabled", None)
+    refusal(disabled.cause(), message, "target_disabled", None)
 }
 
 pub(super) fn cooling_down(left: Duration) -> Failure {

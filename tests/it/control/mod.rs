@@ -2,6 +2,7 @@
 
 mod crashes;
 mod files;
+mod outages;
 mod rejections;
 mod removal;
 mod rollouts;

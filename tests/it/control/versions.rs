@@ -54,6 +54,7 @@ async fn a_push_serves_at_once_and_every_version_can_be_read_again() {
         version: 1,
         expected_version: Some(2),
         comment: "it was better".into(),
+        allow_outage: false,
     };
     let back = rig.policies().rollback_policy(back).await.unwrap().into_inner().version.unwrap();
     assert_eq!((back.version, back.rollback_of, back.content_hash), (3, 1, hash(&retrying(1))));
