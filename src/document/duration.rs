@@ -112,6 +112,7 @@ impl JsonSchema for DurationText {
         json_schema!({
             "type": ["string", "number"],
             "pattern": "^[ \\t]*([0-9]+(\\.[0-9]+)?[ \\t]*(ms|s|m|h|d)[ \\t]*)+$",
+            "patternErrorMessage": "expected a duration such as 250ms, 2s, 1m30s or 6h",
             "minimum": 0,
             "maximum": 315_360_000,
             "description": "A duration such as 250ms, 2s, 1m30s or 6h, or a number of seconds."

@@ -119,14 +119,14 @@ impl Problems {
     }
 
     /// In reading order, without repetitions; of very many the first [`PROBLEMS_MAX`], with the
-    /// number of the others.
+    /// number of the others. What is sorted already stays as it is.
     pub fn sorted(mut self) -> Self {
         self.0.sort_by(|a, b| {
             (a.position, a.severity, &a.path, &a.message)
                 .cmp(&(b.position, b.severity, &b.path, &b.message))
         });
         self.0.dedup();
-        if self.0.len() > PROBLEMS_MAX {
+        if self.0.len() > PROBLEMS_MAX + 1 {
             let rest = self.0.split_off(PROBLEMS_MAX);
             let last = self.0.last().map_or(Position::START, |problem| problem.position);
             // The document is as usable as if all were told.
@@ -148,5 +148,22 @@ impl fmt::Display for Problems {
             write!(f, "{problem}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_are_cut_once() {
+        let problem = |line| Problem::error("/a", Position { line, column: 1 }, "is wrong");
+        let cut = Problems((1..=2_500).map(problem).collect()).sorted();
+        assert_eq!(cut.0.len(), PROBLEMS_MAX + 1);
+        let more = |all: &Problems| {
+            all.0.iter().filter(|one| one.message == "1500 more mistakes are not shown").count()
+        };
+        let again = cut.clone().sorted();
+        assert_eq!((more(&cut), more(&again), again.0.len()), (1, 1, PROBLEMS_MAX + 1));
     }
 }

@@ -135,12 +135,24 @@ fn describe(
                 .unwrap_or_default();
             problems.push(not_one_of(&path, document, &short(error.instance()), &options));
         }
+        Kind::Pattern { .. } => {
+            let expected = form_at(schema, error.schema_path().as_str());
+            let message = format!("{expected}, found `{}`", short(error.instance()));
+            problems.push(Problem::error(&path, document.position_of(&path), message));
+        }
         kind => problems.push(Problem::error(
             path.clone(),
             document.position_of(&path),
             sentence(kind, error.instance()),
         )),
     }
+}
+
+/// The form that a `pattern` stands for, in the words of the type that has it. Editors know the
+/// same key.
+fn form_at<'a>(schema: &'a Value, keyword_path: &str) -> &'a str {
+    let told = node_of(schema, keyword_path).and_then(|node| node.get("patternErrorMessage"));
+    told.and_then(Value::as_str).unwrap_or("expected a text of another form")
 }
 
 fn not_one_of(path: &str, document: &Document, given: &str, options: &[&str]) -> Problem {
@@ -176,21 +188,23 @@ fn key_suggestion(key: &str, known: &[String]) -> Option<String> {
 
 /// Keys that the schema knows at the object whose `additionalProperties` failed.
 fn properties_at(schema: &Value, keyword_path: &str) -> Vec<String> {
-    let object = keyword_path.rsplit_once('/').map_or("", |(object, _)| object);
-    let mut node = schema;
-    for token in object.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        let next = match node {
-            Value::Array(items) => token.parse::<usize>().ok().and_then(|i| items.get(i)),
-            other => other.get(&token),
-        };
-        let Some(next) = next else { return Vec::new() };
-        node = next;
-    }
-    node.get("properties")
+    node_of(schema, keyword_path)
+        .and_then(|node| node.get("properties"))
         .and_then(Value::as_object)
         .map(|properties| properties.keys().cloned().collect())
         .unwrap_or_default()
+}
+
+/// The part of the schema that has the keyword at this path.
+fn node_of<'a>(schema: &'a Value, keyword_path: &str) -> Option<&'a Value> {
+    let object = keyword_path.rsplit_once('/').map_or("", |(object, _)| object);
+    object.split('/').skip(1).try_fold(schema, |node, token| {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        match node {
+            Value::Array(items) => token.parse::<usize>().ok().and_then(|i| items.get(i)),
+            other => other.get(&token),
+        }
+    })
 }
 
 fn likely_branch<'a>(
@@ -250,9 +264,6 @@ fn sentence(kind: &Kind, instance: &Value) -> String {
         Kind::MaxItems { limit } => format!("may have at most {limit} items"),
         Kind::MinLength { limit } => format!("needs at least {limit} characters"),
         Kind::MaxLength { limit } => format!("may have at most {limit} characters"),
-        Kind::Pattern { pattern } => {
-            format!("`{}` has not the form {pattern}", short(instance))
-        }
         // The open rest of the schema vocabulary, which our types do not use.
         other => format!("breaks the rule `{}`", other.keyword()),
     }

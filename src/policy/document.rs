@@ -428,7 +428,10 @@ pub struct NoParameters {}
 #[serde(deny_unknown_fields)]
 pub struct OverrideEntry {
     /// Its name, unique within the policy; decisions name it.
-    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"))]
+    #[schemars(
+        regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"),
+        extend("patternErrorMessage" = "expected a name of 1 to 64 letters, digits, `_` and `-`, such as vip-customers")
+    )]
     pub name: String,
     /// When it holds: CEL over `step`, `target`, `pipeline`, `attempt`, `labels` and `failure`
     /// (`domain`, `cause`, `retryable`, `status`, `provider_code`, `detail`, `retry_after_ms`).

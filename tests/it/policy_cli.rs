@@ -176,6 +176,9 @@ fn the_schemas_in_config_are_those_of_the_types() {
         let expected = serde_json::to_string_pretty(schema).unwrap() + "\n";
         let found = std::fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(found, expected, "write it with: mainstay {name} schema > {path}");
+        // Nobody is shown a regular expression.
+        let (patterns, words) = ("\"pattern\":", "\"patternErrorMessage\":");
+        assert_eq!(found.matches(patterns).count(), found.matches(words).count(), "{name}");
     };
     check("policy", mainstay::policy::document::SHAPE.schema());
     check("pipeline", mainstay::pipeline::SHAPE.schema());

@@ -59,6 +59,7 @@ impl JsonSchema for HedgeAfterText {
         json_schema!({
             "type": ["string", "number"],
             "pattern": "^[ \\t]*(p95|([0-9]+(\\.[0-9]+)?[ \\t]*(ms|s|m|h|d)[ \\t]*)+)[ \\t]*$",
+            "patternErrorMessage": "expected a duration such as 800ms, or p95",
             "minimum": 0,
             "maximum": 315_360_000,
             "description": "A duration such as 800ms, or p95."

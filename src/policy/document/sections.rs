@@ -193,6 +193,9 @@ pub struct ObservabilitySection {
     /// Write full payloads to the audit log; works only where the server allows it.
     pub log_raw_payloads: Option<bool>,
     /// Prefix of metric names; `llm.pipeline` if absent.
-    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*)*$"))]
+    #[schemars(
+        regex(pattern = "^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*)*$"),
+        extend("patternErrorMessage" = "expected lower-case words with dots between them, such as llm.pipeline")
+    )]
     pub metrics_prefix: Option<String>,
 }
