@@ -73,13 +73,13 @@ impl Checker<'_> {
             self.at("/auth", "names neither `callers_file` nor `jwt`: nobody could call");
         }
         Some(AuthConfig {
-            callers_file: raw.callers_file.map(|file| self.file(&file)),
+            callers_file: raw.callers_file.map(|file| self.file("/auth/callers_file", &file)),
             jwt: raw.jwt.map(|jwt| self.jwt(jwt)),
         })
     }
 
     fn jwt(&mut self, raw: RawJwt) -> JwtConfig {
-        let jwks_file: PathBuf = self.file(&raw.jwks_file);
+        let jwks_file: PathBuf = self.file("/auth/jwt/jwks_file", &raw.jwks_file);
         if raw.issuer.is_empty() {
             self.at("/auth/jwt/issuer", "is empty");
         }
@@ -111,9 +111,9 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn audit(&self, raw: RawAudit) -> Option<AuditConfig> {
+    pub(super) fn audit(&mut self, raw: RawAudit) -> Option<AuditConfig> {
         Some(AuditConfig {
-            path: self.file(&raw.file?),
+            path: self.file("/audit/file", &raw.file?),
             bytes_max: raw.bytes_max.unwrap_or(16 << 20).into(),
             files_max: raw.files_max.unwrap_or(5),
         })

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,9 +82,11 @@ pub(super) fn resolve(
         Some(named) => check.default_targets(&named, &names),
         None => targets.keys().cloned().collect(),
     };
-    let policies_dir = raw.documents.policies_dir.map(|dir| check.file(&dir));
-    let pipelines_dir = raw.documents.pipelines_dir.map(|dir| check.file(&dir));
-    let store = raw.store.map(|store| check.store(&store.path));
+    let policies_dir = raw.documents.policies_dir;
+    let policies_dir = policies_dir.map(|dir| check.file("/documents/policies_dir", &dir));
+    let pipelines_dir = raw.documents.pipelines_dir;
+    let pipelines_dir = pipelines_dir.map(|dir| check.file("/documents/pipelines_dir", &dir));
+    let store = raw.store.map(|store| check.file("/store/path", &store.path));
     let limits = limits(&raw.limits);
     let cache = check.cache(raw.cache, store.as_deref(), limits.cache_bytes, &names);
     if limits.default_deadline > limits.deadline_cap {
@@ -165,18 +167,15 @@ impl Checker<'_> {
         self.problems.push(Problem::error(path, position, message));
     }
 
-    pub(super) fn file(&self, path: &str) -> PathBuf {
-        self.environment.base_dir.join(path)
-    }
-
     fn listener(&mut self, path: &str, raw: Option<RawListener>, port: u16) -> Listener {
         let raw = raw.unwrap_or_default();
         let fallback = SocketAddr::from(([127, 0, 0, 1], port));
-        let address = match raw.address.as_deref().map(str::parse::<SocketAddr>) {
+        let at = format!("{path}/address");
+        let address = raw.address.as_deref().and_then(|address| self.substituted(&at, address));
+        let address = match address.as_deref().map(str::parse::<SocketAddr>) {
             None => fallback,
             Some(Ok(address)) => address,
             Some(Err(_)) => {
-                let at = format!("{path}/address");
                 self.at(
                     &at,
                     "expected an IP address and a port, 127.0.0.1:50051 or [::]:50051 for example",
@@ -185,9 +184,11 @@ impl Checker<'_> {
             }
         };
         let tls = raw.tls.map(|tls| TlsFiles {
-            certificate: self.file(&tls.certificate_file),
-            key: self.file(&tls.key_file),
-            client_ca: tls.client_ca_file.map(|file| self.file(&file)),
+            certificate: self.file(&format!("{path}/tls/certificate_file"), &tls.certificate_file),
+            key: self.file(&format!("{path}/tls/key_file"), &tls.key_file),
+            client_ca: tls
+                .client_ca_file
+                .map(|file| self.file(&format!("{path}/tls/client_ca_file"), &file)),
             client_certificate_optional: tls.client_certificate_optional,
         });
         let (allow_plaintext, allow_anonymous) = (raw.allow_plaintext, raw.allow_anonymous);
@@ -269,7 +270,8 @@ impl Checker<'_> {
             query: raw.query.into_iter().collect(),
             credential: raw.credential.map(|reference| match reference {
                 RawSecret::File(file) => {
-                    RawSecret::File(self.file(&file).to_string_lossy().into_owned())
+                    let file = self.file(&format!("{path}/credential/file"), &file);
+                    RawSecret::File(file.to_string_lossy().into_owned())
                 }
                 RawSecret::Env(name) => RawSecret::Env(name),
             }),
@@ -331,42 +333,14 @@ impl Checker<'_> {
 
     /// Replaces `${NAME}` and checks what comes out.
     fn base_url(&mut self, path: &str, raw: &str, allowed: Allowed) -> Option<String> {
-        let checked = match self.substitute(raw) {
-            Ok(url) => base_url::check(&url, allowed),
-            Err(message) => {
-                self.at(path, message);
-                return None;
-            }
-        };
-        match checked {
+        let url = self.substituted(path, raw)?;
+        match base_url::check(&url, allowed) {
             Ok(url) => Some(url),
             Err(wrong) => {
                 wrong.into_iter().for_each(|message| self.at(path, message));
                 None
             }
         }
-    }
-
-    fn substitute(&self, text: &str) -> Result<String, String> {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            out.push_str(before);
-            let (name, tail) = after.split_once('}').ok_or("`${` without `}`")?;
-            let (name, default) = match name.split_once(":-") {
-                Some((name, default)) => (name, Some(default)),
-                None => (name, None),
-            };
-            match (self.environment.variable)(name).filter(|value| !value.is_empty()) {
-                Some(value) => out.push_str(&value),
-                None => out.push_str(
-                    default.ok_or_else(|| format!("environment variable {name} is not set"))?,
-                ),
-            }
-            rest = tail;
-        }
-        out.push_str(rest);
-        Ok(out)
     }
 }
 

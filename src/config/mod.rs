@@ -8,6 +8,7 @@ mod base_url;
 mod check;
 mod gate;
 mod groups;
+mod paths;
 pub mod raw;
 mod raw_cache;
 pub mod secret;

@@ -38,13 +38,6 @@ pub struct DurableCacheConfig {
 }
 
 impl Checker<'_> {
-    pub(super) fn store(&mut self, path: &str) -> PathBuf {
-        if path.trim().is_empty() {
-            self.at("/store/path", "is empty");
-        }
-        self.file(path)
-    }
-
     /// `memory` is the bytes of outputs in memory, `names` those of targets and groups.
     pub(super) fn cache(
         &mut self,
@@ -92,12 +85,7 @@ impl Checker<'_> {
         memory: usize,
     ) -> DurableCacheConfig {
         let path = match (durable.path.as_deref(), store) {
-            (Some(path), _) => {
-                if path.trim().is_empty() {
-                    self.at("/cache/durable/path", "is empty");
-                }
-                self.file(path)
-            }
+            (Some(path), _) => self.file("/cache/durable/path", path),
             (None, Some(store)) => store.with_file_name("cache.db"),
             (None, None) => {
                 self.at_key("/cache/durable", "needs a `path`, or a `store` to be beside of");

@@ -9,13 +9,14 @@ use super::raw::RawTelemetry;
 impl Checker<'_> {
     /// The file's word, else OpenTelemetry's own variables, else a default.
     pub(super) fn telemetry(&mut self, raw: RawTelemetry) -> TelemetryConfig {
+        let written = raw.otlp_endpoint.as_deref();
+        let written = written.and_then(|url| self.substituted("/telemetry/otlp_endpoint", url));
         let variable =
             |name: &str| (self.environment.variable)(name).filter(|value| !value.trim().is_empty());
         let disabled = variable("OTEL_SDK_DISABLED")
             .is_some_and(|v| v.eq_ignore_ascii_case("true"))
             || variable("OTEL_TRACES_EXPORTER").is_some_and(|v| v == "none");
-        let endpoint = raw
-            .otlp_endpoint
+        let endpoint = written
             .or_else(|| variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
             .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"))
             .filter(|_| !disabled);
