@@ -9,6 +9,7 @@ pub mod book;
 pub mod change;
 pub mod check;
 mod files;
+mod fixed;
 pub mod library;
 mod older;
 mod seed;

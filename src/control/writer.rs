@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use self::retired::Retired;
 use super::book::{Book, Judged, Proposal, as_problem};
 use super::change::{ChangeError, Push, Rollback, Stored};
-use super::{AuditAction, AuditEntry, AuditLog, Documents, Refused, Source, hash};
+use super::{AuditAction, AuditEntry, AuditLog, Documents, Refused, Source, fixed, hash};
 use crate::document::{Problems, nearest};
 use crate::engine::active_policy::{
     ActiveDocuments, Candidate, PipelineVersion, PolicyVersion, Snapshot,
@@ -249,13 +249,19 @@ impl Writer {
         };
         let (checker, kind) = (self.checker.clone(), proposal.kind);
         let policies = self.policy_names();
+        let (snapshot, default) = (self.active.snapshot(), self.default_policy.clone());
         let compiled = self.tasks.spawn_blocking(move || match kind {
-            Kind::Policy => checker
-                .policy(&source, version)
-                .map(|(policy, warnings)| (Compiled::Policy(Arc::new(policy)), warnings)),
-            Kind::Pipeline => checker
-                .pipeline(&source, version, Some(&policies))
-                .map(|(pipeline, warnings)| (Compiled::Pipeline(Arc::new(pipeline)), warnings)),
+            Kind::Policy => checker.policy(&source, version).map(|(policy, mut warnings)| {
+                warnings.0.extend(fixed::of_policy(&source, &policy, &snapshot, &default));
+                (Compiled::Policy(Arc::new(policy)), warnings)
+            }),
+            Kind::Pipeline => {
+                let compiled = checker.pipeline(&source, version, Some(&policies));
+                compiled.map(|(pipeline, mut warnings)| {
+                    warnings.0.extend(fixed::of_pipeline(&source, &pipeline, &snapshot, &default));
+                    (Compiled::Pipeline(Arc::new(pipeline)), warnings)
+                })
+            }
         });
         match compiled.await {
             Ok(Ok((compiled, warnings))) => Ok((compiled, warnings.sorted())),
@@ -286,6 +292,17 @@ impl Writer {
             self.serving += 1;
             self.retired.keep(self.served(entry.kind, &entry.name));
             self.active.update(|snapshot| put_in_force(snapshot, &effect));
+        }
+        match &effect {
+            Effect::Serve(Compiled::Policy(policy)) => {
+                self.alerts.policy_replaced(&policy.reference.name);
+            }
+            Effect::Withdraw(Kind::Policy, name) => self.alerts.policy_replaced(name),
+            Effect::Serve(Compiled::Pipeline(_))
+            | Effect::Withdraw(Kind::Pipeline, _)
+            | Effect::RollOut(_)
+            | Effect::TakeBack(_)
+            | Effect::None => {}
         }
         Ok(self.tell(entry))
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::failure::{FailureCause, FailureDomain};
+use crate::journal::PolicyRef;
 
 /// Alerts remembered, raised and over together.
 const ALERTS_MAX: usize = 256;
@@ -154,6 +155,21 @@ impl Alerts {
         inner.keep(alert);
     }
 
+    /// Raises the alert of an override whose condition could not be evaluated. It stands until
+    /// another version of its policy serves.
+    pub fn broken_override(&self, policy: &PolicyRef, rule: &str) {
+        let text = format!(
+            "the condition of override {rule} of policy {} version {} could not be evaluated; it counts as not met",
+            policy.name, policy.version
+        );
+        self.notice(&about_overrides(&policy.name), &text);
+    }
+
+    /// Ends what stands about the version of a policy that served before.
+    pub fn policy_replaced(&self, name: &str) {
+        self.mended(&about_overrides(name));
+    }
+
     /// Ends the notice about this, if one stands.
     pub fn mended(&self, about: &str) {
         let mut inner = self.inner();
@@ -256,6 +272,10 @@ impl Inner {
         }
         self.alerts.push_back(alert);
     }
+}
+
+fn about_overrides(policy: &str) -> String {
+    format!("overrides of policy/{policy}")
 }
 
 #[cfg(test)]

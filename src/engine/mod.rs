@@ -200,13 +200,6 @@ impl Engine {
         &self.inner.settings.default_policy
     }
 
-    /// What has become of the work that could ask this target.
-    pub fn reach(&self, target: &str) -> Reach {
-        let documents = &self.documents().snapshot();
-        let (targets, default_policy) = (self.targets(), self.default_policy());
-        Server { documents, targets, default_policy }.asking(target)
-    }
-
     /// Ends alerts that have become quiet, until the service stops.
     pub async fn settle_alerts(&self) {
         let mut tick = tokio::time::interval(Duration::from_secs(5));

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Engine;
 use super::active_policy::Snapshot;
 use super::groups::Choice;
 use super::plan::PlannedStep;
@@ -100,6 +101,15 @@ fn list(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
     match names.len() - shown.len() {
         0 => Ok(()),
         more => write!(f, " and {more} more"),
+    }
+}
+
+impl Engine {
+    /// What has become of the work that could ask this target.
+    pub fn reach(&self, target: &str) -> Reach {
+        let documents = &self.documents().snapshot();
+        let (targets, default_policy) = (self.targets(), self.default_policy());
+        Server { documents, targets, default_policy }.asking(target)
     }
 }
 

@@ -362,11 +362,7 @@ impl Walk<'_, '_> {
             (now, noted.recorded(self.cx))
         });
         for rule in &decision.broken_overrides {
-            let policy = &self.cx.policy.reference;
-            tracing::warn!(
-                policy = %policy.name, version = policy.version, %rule,
-                "the condition of an override could not be evaluated; it counts as not met"
-            );
+            self.cx.engine.alerts().broken_override(&self.cx.policy.reference, rule);
         }
         (decision, noted)
     }

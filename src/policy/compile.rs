@@ -4,6 +4,7 @@
 //! is found by its [`Shape`](crate::document::Shape); a document with such mistakes is still read
 //! as far as it goes, so that the author of two mistakes is told of both.
 
+mod braces;
 mod breaker;
 mod exceptions;
 mod overrides;

@@ -15,7 +15,7 @@ use crate::expression::{Expression, ExpressionError};
 use crate::failure::{Failure, FailureCause};
 
 use index::Index;
-use seen::Seen;
+use seen::{Found, Seen};
 
 pub use seen::VARIABLES;
 pub(super) use seen::{Demands, Key};
@@ -85,6 +85,23 @@ impl<'a> Covering<'a> {
     /// What its condition asks for.
     pub(super) fn demands(&self) -> &'a Demands {
         &self.rule.demands
+    }
+
+    /// Whether it may hold for a step of a pipeline.
+    pub fn may_hold_for(&self, pipeline: &str, step: &str) -> bool {
+        self.rule.demands.fields.iter().all(|demand| {
+            let found = match &demand.key {
+                Key::Step => step,
+                Key::Pipeline => pipeline,
+                Key::Target
+                | Key::Attempt
+                | Key::Status
+                | Key::ProviderCode
+                | Key::Detail
+                | Key::Label(_) => return true,
+            };
+            demand.values.iter().any(|value| Found::Text(found).equals(value))
+        })
     }
 
     /// The causes that it covers, in order, and their ladders. Causes for which its condition

@@ -14,7 +14,7 @@ use super::super::ladder::{Action, AfterCut, Ladder, Rung};
 use super::super::routing::Routing;
 use super::super::settings::{CachePolicy, Execution, Validation};
 use super::report::{Report, suggestion};
-use super::{DEFAULT_BODY, Known, overrides, sections};
+use super::{DEFAULT_BODY, Known, braces, overrides, sections};
 use crate::failure::{FailureCause, FailureDomain};
 
 /// Rules of the default policy that answer what a policy leaves out begin with this.
@@ -349,6 +349,7 @@ impl Routes<'_, '_, '_> {
             Rung::FallbackToCache { max_age: raw.max_age.map(|age| age.0) }
         } else if let Some(raw) = &map.fallback_to_template {
             let template = raw.template.clone().filter(|value| *value != Value::Null);
+            braces::told(template.as_ref(), &format!("{path}/template"), self.report);
             Rung::FallbackToTemplate { template: template.map(Arc::new) }
         } else if let Some(raw) = &map.accept_partial {
             let defaults: Map<String, Value> = raw.defaults.clone().unwrap_or_default();
@@ -356,6 +357,8 @@ impl Routes<'_, '_, '_> {
         } else if map.alert_and_degrade.is_some() {
             Rung::AlertAndDegrade
         } else if let Some(raw) = &map.reject_and_fix {
+            let message = raw.message.clone().map(Value::from);
+            braces::told(message.as_ref(), &format!("{path}/message"), self.report);
             Rung::RejectAndFix { message: raw.message.as_deref().map(Arc::from) }
         } else {
             map.alert_and_halt.as_ref()?;

@@ -122,6 +122,29 @@ async fn a_storm_of_pushes_is_held_back_and_told_when_to_come_again() {
     rig.stop().await;
 }
 
+/// P05: a condition that cannot be evaluated counts as not met, and is an alert until another version
+/// serves.
+#[tokio::test]
+async fn an_override_that_breaks_at_run_time_counts_as_not_met_and_is_told() {
+    let rig = Plan::new()
+        .target("down", "m!overloaded")
+        .config("limits: {changes_per_second: 100000}")
+        .start()
+        .await;
+    let broken = "policy:\n  overrides:\n    - name: typo\n      when: labels.tier + 1 == 2\n      routing: { infrastructure: { action: alert_and_halt } }\n";
+    rig.push(pushing("default", broken)).await.unwrap();
+    let mut request = crate::support::inline(say(&["down"], "hello"));
+    let labels = [("tier".to_owned(), "gold".to_owned())].into();
+    request.options = Some(pb::RunOptions { labels, ..Default::default() });
+    let refused = Refused::from(rig.client().run_step(request).await.unwrap_err());
+    assert_eq!(refused.action(), "alert_and_degrade", "the route of the table");
+    let told = |alerts: &[String]| alerts.iter().filter(|one| one.contains("typo")).count();
+    assert_eq!(told(&rig.standing_alerts().await), 1);
+    rig.push(pushing("default", &retrying(1))).await.unwrap();
+    assert_eq!(told(&rig.standing_alerts().await), 0);
+    rig.stop().await;
+}
+
 /// P11.
 #[tokio::test]
 async fn rolling_back_to_what_is_not_there_changes_nothing() {
