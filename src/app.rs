@@ -5,6 +5,7 @@ mod cache;
 mod prepare;
 mod secrets;
 mod targets;
+mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::api::auth::Authenticator;
 use crate::api::pb::operations_service_server::OperationsServiceServer;
 use crate::api::pb::pipeline_service_server::PipelineServiceServer;
 use crate::api::pb::policy_service_server::PolicyServiceServer;
+use crate::api::tls::{Tls, TlsKeeper};
 use crate::api::{DeadlineLimits, OperationsApi, PipelineApi, PolicyApi, pb, server};
 use crate::config::Config;
 use crate::control::Library;
@@ -116,7 +118,8 @@ impl Service {
         // A group of its own: calls that drain still need the simulator.
         let simulator = rehearsal(options, &Tasks::new()).await?;
         let read = read(options, simulator.as_ref().map(Simulator::addr))?;
-        let Read { mut config, targets, documents: checker, authentication, embeddings } = read;
+        let Read { mut config, targets, documents: checker, authentication, embeddings, tls } =
+            read;
         config.data.address = options.data_address.unwrap_or(config.data.address);
         if options.forgetful {
             config.cache.durable = None;
@@ -147,7 +150,7 @@ impl Service {
         let engine = Engine::new(EngineSettings {
             targets,
             documents: library.active().clone(),
-            alerts,
+            alerts: alerts.clone(),
             default_policy: config.default_policy.clone(),
             admission: AdmissionSettings {
                 runs_max: config.limits.runs_max,
@@ -184,9 +187,17 @@ impl Service {
             drain: config.limits.drain,
         };
         let (authenticator, of_data) = (&authentication.authenticator, library.clone());
+        let [data_tls, control_tls] = &tls;
+        let data = (data, data_tls.as_ref().map(TlsKeeper::tls));
         service.serve_data(&config, authenticator, of_data, data).await?;
+        let control = (control, control_tls.as_ref().map(TlsKeeper::tls));
         service.serve_control(&config, authenticator, library, control).await?;
-        authentication.keep_fresh(&service.listeners);
+        for (listener, keeper) in ["data", "control"].into_iter().zip(tls) {
+            if let Some(keeper) = keeper {
+                tls::keep(listener, keeper, alerts.clone(), &service.listeners);
+            }
+        }
+        authentication.keep_fresh(alerts, &service.listeners);
         if let Some(path) = &options.address_file {
             write_address(path, service.data_address)?;
         }
@@ -199,7 +210,7 @@ impl Service {
         config: &Config,
         authenticator: &Authenticator,
         library: Library,
-        listener: TcpListener,
+        (listener, tls): (TcpListener, Option<Tls>),
     ) -> anyhow::Result<()> {
         let limits = &config.limits;
         let deadlines =
@@ -212,8 +223,7 @@ impl Service {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<PipelineServiceServer<PipelineApi>>().await;
         self.health.push(reporter);
-        let tls = config.data.tls.as_ref();
-        let mut server = server::builder(self.data_address, limits, tls, authenticator)?;
+        let mut server = server::builder(limits, authenticator);
         let router = server
             .add_service(health)
             .add_optional_service(reflection_v1(config.reflection)?)
@@ -221,7 +231,7 @@ impl Service {
             .add_service(service);
         let (stop, most) = (self.listeners.clone(), limits.connections_max);
         self.listeners.spawn(async move {
-            let connections = server::connections(listener, most);
+            let connections = server::connections(listener, most, tls, stop.clone());
             let served = router
                 .serve_with_incoming_shutdown(connections, async move { stop.stopping().await });
             if let Err(error) = served.await {
@@ -236,7 +246,7 @@ impl Service {
         config: &Config,
         authenticator: &Authenticator,
         library: Library,
-        listener: TcpListener,
+        (listener, tls): (TcpListener, Option<Tls>),
     ) -> anyhow::Result<()> {
         let limits = &config.limits;
         let policy = PolicyApi::new(library, self.engine.clone(), self.listeners.clone());
@@ -248,8 +258,7 @@ impl Service {
         reporter.set_serving::<PolicyServiceServer<PolicyApi>>().await;
         reporter.set_serving::<OperationsServiceServer<OperationsApi>>().await;
         self.health.push(reporter);
-        let tls = config.control.tls.as_ref();
-        let mut server = server::builder(self.control_address, limits, tls, authenticator)?;
+        let mut server = server::builder(limits, authenticator);
         let router = server
             .add_service(health)
             .add_optional_service(reflection_v1(config.reflection)?)
@@ -258,7 +267,7 @@ impl Service {
             .add_service(operations);
         let (stop, most) = (self.listeners.clone(), limits.connections_max);
         self.listeners.spawn(async move {
-            let connections = server::connections(listener, most);
+            let connections = server::connections(listener, most, tls, stop.clone());
             let served = router
                 .serve_with_incoming_shutdown(connections, async move { stop.stopping().await });
             if let Err(error) = served.await {

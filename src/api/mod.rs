@@ -12,6 +12,7 @@ mod request;
 pub mod server;
 mod status;
 mod streamed;
+pub mod tls;
 mod watched;
 
 pub use context::DeadlineLimits;

@@ -7,18 +7,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::HeaderValue;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::{Connected, TcpConnectInfo};
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tower::layer::util::Stack;
 use tower::util::MapResponseLayer;
 
 use super::auth::{AccessLayer, Authenticator};
-use crate::config::{Limits, TlsFiles};
+use super::tls::Tls;
+use crate::config::Limits;
+use crate::tasks::Tasks;
 
 /// A listener that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -31,24 +37,6 @@ pub enum ListenError {
         /// Why.
         #[source]
         source: io::Error,
-    },
-    /// A file of the listener's TLS cannot be read.
-    #[error("cannot read {path}")]
-    TlsFile {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The files do not make a TLS configuration.
-    #[error("the certificate and key of {address} cannot be used")]
-    Tls {
-        /// The listener.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: tonic::transport::Error,
     },
 }
 
@@ -69,16 +57,8 @@ pub type Layers = Stack<AccessLayer, Stack<Polish, tower::layer::util::Identity>
 
 /// A server with our limits, none of which the library sets by itself, and nobody let in whom the
 /// authenticator does not know.
-///
-/// # Errors
-/// See [`ListenError`].
-pub fn builder(
-    address: SocketAddr,
-    limits: &Limits,
-    tls: Option<&TlsFiles>,
-    authenticator: &Authenticator,
-) -> Result<Server<Layers>, ListenError> {
-    let mut server = Server::builder()
+pub fn builder(limits: &Limits, authenticator: &Authenticator) -> Server<Layers> {
+    let server = Server::builder()
         .max_concurrent_streams(limits.streams_per_connection)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
@@ -88,25 +68,10 @@ pub fn builder(
         .http2_max_pending_accept_reset_streams(Some(64))
         .max_connection_age(Duration::from_secs(30 * 60))
         .max_connection_age_grace(Duration::from_secs(5 * 60));
-    if let Some(files) = tls {
-        let read = |path: &std::path::Path| {
-            std::fs::read(path)
-                .map_err(|source| ListenError::TlsFile { path: path.display().to_string(), source })
-        };
-        let identity = Identity::from_pem(read(&files.certificate)?, read(&files.key)?);
-        let mut config = ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(10));
-        if let Some(path) = &files.client_ca {
-            config = config
-                .client_ca_root(Certificate::from_pem(read(path)?))
-                .client_auth_optional(files.client_certificate_optional);
-        }
-        server =
-            server.tls_config(config).map_err(|source| ListenError::Tls { address, source })?;
-    }
     let polish = MapResponseLayer::new(
         polish as fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>,
     );
-    Ok(server.layer(polish).layer(AccessLayer::new(authenticator.clone())))
+    server.layer(polish).layer(AccessLayer::new(authenticator.clone()))
 }
 
 /// Mends what the library answers by itself: an oversized message is `RESOURCE_EXHAUSTED` in the
@@ -126,13 +91,33 @@ fn polish(mut response: http::Response<tonic::body::Body>) -> http::Response<ton
     response
 }
 
+/// How long a client may take for its part of the handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
 /// Connections of a listener. Accepting pauses when the process is out of file descriptors instead
-/// of spinning, and waits when there are as many connections as there may be.
+/// of spinning, and waits when there are as many connections as there may be. With TLS each is made
+/// with what the files say at that moment; handshakes go on side by side, as tasks of the group.
 pub fn connections(
     listener: TcpListener,
     most: usize,
+    tls: Option<Tls>,
+    tasks: Tasks,
 ) -> impl Stream<Item = Result<Connection, io::Error>> {
     let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    accepted(listener, places)
+        .map(move |(stream, place)| {
+            let tls = tls.as_ref().map(|tls| tls.borrow().clone());
+            established(stream, place, tls, tasks.clone())
+        })
+        // The places bound them before this does.
+        .buffer_unordered(most.max(1))
+        .filter_map(|established| async { established.map(Ok) })
+}
+
+fn accepted(
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+) -> impl Stream<Item = (TcpStream, OwnedSemaphorePermit)> {
     stream::unfold((listener, places), |(listener, places)| async move {
         let place = places.clone().acquire_owned().await.ok()?;
         loop {
@@ -140,8 +125,7 @@ pub fn connections(
                 Ok((stream, _)) => {
                     // A failure here means the peer is gone; the first read will say so.
                     let _ = stream.set_nodelay(true);
-                    let connection = Connection { stream, _place: place };
-                    return Some((Ok(connection), (listener, places)));
+                    return Some(((stream, place), (listener, places)));
                 }
                 Err(error) => {
                     if !is_of_one_connection(&error) {
@@ -154,6 +138,36 @@ pub fn connections(
     })
 }
 
+/// A connection that calls can come on; nothing if the client does not bring the handshake to its
+/// end.
+async fn established(
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    tls: Option<Arc<ServerConfig>>,
+    tasks: Tasks,
+) -> Option<Connection> {
+    let Some(config) = tls else {
+        return Some(Connection {
+            stream: Transport::Plain(stream),
+            peer: Peer::default(),
+            _place: place,
+        });
+    };
+    let stop = tasks.clone();
+    let handshake = tasks.spawn(async move {
+        let accepting = TlsAcceptor::from(config).accept(stream);
+        tokio::select! {
+            () = stop.stopping() => None,
+            accepted = tokio::time::timeout(HANDSHAKE_MAX, accepting) => accepted.ok()?.ok(),
+        }
+    });
+    let stream = handshake.await.ok()??;
+    let (_, session) = stream.get_ref();
+    let certificates = session.peer_certificates();
+    let peer = Peer { certificates: certificates.map(|chain| chain.to_vec().into()) };
+    Some(Connection { stream: Transport::Tls(Box::new(stream)), peer, _place: place })
+}
+
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -164,17 +178,30 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// Who is at the other end of a connection; with each of its requests.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// The client's certificate first, then those that vouch for it; verified.
+    pub certificates: Option<Arc<[CertificateDer<'static>]>>,
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// A connection that holds its place until it is closed.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Transport,
+    peer: Peer,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 
@@ -184,7 +211,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        match &mut self.stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 
@@ -194,15 +224,24 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        match &mut self.stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 
     fn poll_write_vectored(
@@ -210,10 +249,16 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        match &mut self.stream {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 }

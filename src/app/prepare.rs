@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use super::targets::{embeddings, targets};
 use super::{BUILT_IN_PIPELINES, BUILT_IN_POLICIES, Options, REHEARSAL};
 use crate::api::auth::Authentication;
-use crate::config::{self, Config, Environment};
+use crate::api::tls::TlsKeeper;
+use crate::config::{self, Config, Environment, Listener};
 use crate::control::{
     self, AuditLog, Documents, FileDocument, Library, LibrarySettings, Report, SeedError, Source,
 };
@@ -53,6 +54,8 @@ pub struct Read {
     pub documents: Documents,
     /// Tells callers apart.
     pub authentication: Authentication,
+    /// TLS of the data listener and of the control listener.
+    pub tls: [Option<TlsKeeper>; 2],
     /// What makes vectors of prompts, and the bytes of vectors in memory.
     pub embeddings: Option<(Arc<Target>, usize)>,
 }
@@ -88,7 +91,9 @@ pub fn read(options: &Options, simulator: Option<SocketAddr>) -> anyhow::Result<
     let targets = targets(&config)?;
     let embeddings = embeddings(&config)?;
     let documents = Documents::new(targets.clone()).embedding(embeddings.is_some());
-    Ok(Read { config, targets, documents, authentication, embeddings })
+    let tls = |listener: &Listener| listener.tls.clone().map(TlsKeeper::load).transpose();
+    let tls = [tls(&config.data)?, tls(&config.control)?];
+    Ok(Read { config, targets, documents, authentication, tls, embeddings })
 }
 
 /// A configuration and the documents of its files, read and checked. What a store holds is not

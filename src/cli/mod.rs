@@ -29,6 +29,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::api::auth::AccessFileError;
 use crate::api::client::Refusal;
+use crate::api::tls::TlsError;
 use crate::app::{Broken, Options};
 use crate::config::Exposed;
 
@@ -163,7 +164,10 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Whether a file or document is at fault.
 fn is_wrong(error: &anyhow::Error) -> bool {
-    error.is::<Broken>() || error.is::<AccessFileError>() || error.is::<Exposed>()
+    error.is::<Broken>()
+        || error.is::<AccessFileError>()
+        || error.is::<TlsError>()
+        || error.is::<Exposed>()
 }
 
 /// Whether standard error takes colours.

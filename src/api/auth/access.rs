@@ -105,6 +105,22 @@ pub fn access(path: &str) -> Option<Access> {
     methods.iter().find(|(name, _)| *name == method).map(|(_, access)| *access)
 }
 
+/// Whether the answer of a call is a stream, which may last as long as a connection.
+pub fn streams(path: &str) -> bool {
+    let method = path.rsplit_once('/').map_or(path, |(_, method)| method);
+    matches!(
+        method,
+        "StreamStep"
+            | "StreamPipeline"
+            | "WatchRun"
+            | "WatchPolicies"
+            | "WatchTargets"
+            | "WatchAlerts"
+            | "Watch"
+            | "ServerReflectionInfo"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -118,6 +134,18 @@ mod tests {
 
     /// `/SERVICE/METHOD` of everything in the descriptors.
     fn described() -> Vec<String> {
+        methods().into_iter().map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn streams_are_those_of_the_descriptors() {
+        for (path, is_stream) in methods() {
+            assert_eq!(streams(&path), is_stream, "{path}");
+        }
+    }
+
+    /// Every method, and whether its answer is a stream.
+    fn methods() -> Vec<(String, bool)> {
         let sets = [
             pb::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -130,7 +158,8 @@ mod tests {
                 for service in &file.service {
                     for method in &service.method {
                         let service = format!("{}.{}", file.package(), service.name());
-                        paths.push(format!("/{service}/{}", method.name()));
+                        let path = format!("/{service}/{}", method.name());
+                        paths.push((path, method.server_streaming()));
                     }
                 }
             }

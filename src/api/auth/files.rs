@@ -1,6 +1,6 @@
 //! The files that say who may call, read again while the server runs.
 //!
-//! They are read every second and compared with what was read before: that sees an editor, a
+//! They are read twice a second and compared with what was read before: that sees an editor, a
 //! rename and a volume mount alike, on any file system. What cannot be used changes nothing: who
 //! could call goes on, and the log says so once. To lock everybody out, leave the list empty.
 
@@ -16,10 +16,11 @@ use super::callers::Callers;
 use super::jwt::Keys;
 use crate::config::{AuthConfig, JwtRules, secret};
 use crate::document::BYTES_MAX;
+use crate::engine::alerts::Alerts;
 use crate::tasks::Tasks;
 
 /// How soon a change of a file is seen.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A file of access that cannot be used. Says nothing that stands under `tokens`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,17 +90,26 @@ impl<T: Meaning> Source<T> {
     }
 
     /// Looks at the file again.
-    fn refresh(&mut self) {
+    fn refresh(&mut self, alerts: &Alerts) {
+        let about = format!("access file {}", self.path.display());
         match self.changed() {
-            Ok(None) => {}
+            Ok(None) => {
+                if self.problem.is_none() {
+                    alerts.mended(&about);
+                }
+            }
             Ok(Some(value)) => {
                 self.problem = None;
                 self.current.send_replace(Arc::new(value));
+                alerts.mended(&about);
                 tracing::info!(file = %self.path.display(), "access was read again");
             }
             Err(problem) if self.problem.as_ref() == Some(&problem) => {}
             Err(problem) => {
                 let file = self.path.display();
+                let first = problem.lines().next().unwrap_or_default();
+                let text = format!("{file} cannot be used: {first}; access stays as it was");
+                alerts.notice(&about, &text);
                 tracing::error!(%file, %problem, "this file cannot be used; access stays as it was");
                 self.problem = Some(problem);
             }
@@ -160,17 +170,18 @@ impl AccessFiles {
     }
 
     /// Reads the files again and again, on the threads for blocking work.
-    pub(super) async fn keep_fresh(mut self, tasks: Tasks) {
+    pub(super) async fn keep_fresh(mut self, alerts: Arc<Alerts>, tasks: Tasks) {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            let alerts = alerts.clone();
             let looked = tasks.spawn_blocking(move || {
                 if let Some(source) = &mut self.callers {
-                    source.refresh();
+                    source.refresh(&alerts);
                 }
                 if let Some(source) = &mut self.keys {
-                    source.refresh();
+                    source.refresh(&alerts);
                 }
                 self
             });

@@ -6,7 +6,7 @@
 //! ids in the file, and key locations (`jku`, `x5u`, `jwk`) are not read.
 
 use std::ops::RangeInclusive;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -269,6 +269,13 @@ pub fn verify(
     let claims: Map<String, Value> = decode(payload).ok_or(JwtError::Malformed)?;
     check_claims(&claims, rules, now)?;
     identity(&claims, rules)
+}
+
+/// When the time of a token that was verified is over, as these rules count it.
+pub(super) fn end(token: &str, rules: &JwtRules) -> Option<SystemTime> {
+    let claims: Map<String, Value> = decode(token.split('.').nth(1)?)?;
+    let expires = Duration::try_from_secs_f64(seconds(&claims, "exp").ok()??).ok()?;
+    UNIX_EPOCH.checked_add(expires)?.checked_add(rules.leeway)
 }
 
 fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {

@@ -15,6 +15,7 @@ mod files;
 mod identity;
 mod jwt;
 mod layer;
+mod revocation;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,7 +26,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use webpki::EndEntityCert;
 
-pub use access::{Access, TABLE, access};
+pub use access::{Access, TABLE, access, streams};
 pub use callers::Callers;
 pub use files::AccessFileError;
 pub use identity::{DEFAULT_TENANT, Identity, Role, Roles};
@@ -33,6 +34,7 @@ pub use jwt::{JwtError, Keys, KeysError, verify};
 pub use layer::{AccessLayer, Gate};
 
 use crate::config::{AuthConfig, JwtRules};
+use crate::engine::alerts::Alerts;
 use crate::tasks::Tasks;
 use callers::TOKEN_BYTES_MAX;
 use files::AccessFiles;
@@ -99,10 +101,11 @@ impl Authentication {
         Ok(Self { authenticator: Authenticator { sources, refusals: Arc::default() }, files })
     }
 
-    /// Reads the files again whenever they change, as part of a group of tasks.
-    pub fn keep_fresh(self, tasks: &Tasks) {
+    /// Reads the files again whenever they change, as part of a group of tasks. One that cannot be
+    /// used is an alert until it can.
+    pub fn keep_fresh(self, alerts: Arc<Alerts>, tasks: &Tasks) {
         if let Some(files) = self.files {
-            tasks.spawn_until_stopped(files.keep_fresh(tasks.clone()));
+            tasks.spawn_until_stopped(files.keep_fresh(alerts, tasks.clone()));
         }
     }
 }

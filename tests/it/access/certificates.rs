@@ -14,13 +14,13 @@ use super::super::support::{Plan, Rig};
 use super::{bearer, inline_hello, raw_call, reason, sha256, token};
 
 /// An authority and a folder for what it signs.
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     dir: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,12 +31,12 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), dir }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Certificate and key with these names, as files.
-    fn sign(&self, file: &str, names: Vec<SanType>) -> (PathBuf, PathBuf) {
+    pub(super) fn sign(&self, file: &str, names: Vec<SanType>) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = names;
@@ -50,7 +50,7 @@ impl Authority {
         (pem, key_pem)
     }
 
-    fn client(&self, name: &str, names: Vec<SanType>) -> Credentials {
+    pub(super) fn client(&self, name: &str, names: Vec<SanType>) -> Credentials {
         Credentials {
             tls_ca: Some(self.file("ca.pem")),
             tls_identity: Some(self.sign(name, names)),
@@ -59,7 +59,7 @@ impl Authority {
     }
 }
 
-fn uri(name: &str) -> SanType {
+pub(super) fn uri(name: &str) -> SanType {
     SanType::URI(name.try_into().unwrap())
 }
 
@@ -71,7 +71,7 @@ const CALLERS: &str = "callers:\n\
     - {name: checkout, roles: [runner], certificates: ['spiffe://example.org/checkout']}\n\
     - {name: billing, roles: [viewer], certificates: [billing.example.org]}\n";
 
-async fn rig(authority: &Authority, optional: bool) -> Rig {
+pub(super) async fn rig(authority: &Authority, optional: bool) -> Rig {
     let (certificate, key) =
         authority.sign("server", vec![SanType::IpAddress([127, 0, 0, 1].into())]);
     let tls = format!(
@@ -94,11 +94,14 @@ async fn rig(authority: &Authority, optional: bool) -> Rig {
         .await
 }
 
-async fn connect(rig: &Rig, credentials: &Credentials) -> Result<Caller, client::ConnectError> {
+pub(super) async fn connect(
+    rig: &Rig,
+    credentials: &Credentials,
+) -> Result<Caller, client::ConnectError> {
     client::connect_as(&rig.service.data_address.to_string(), credentials).await
 }
 
-async fn run(rig: &Rig, credentials: &Credentials) -> (Code, String) {
+pub(super) async fn run(rig: &Rig, credentials: &Credentials) -> (Code, String) {
     let caller = connect(rig, credentials).await.unwrap();
     match client::pipelines(caller).run_step(inline_hello()).await {
         Ok(_) => (Code::Ok, String::new()),

@@ -1,6 +1,8 @@
 //! Who is let in, and to what: tokens, roles, tenants, and files that change while it serves.
 
 mod certificates;
+mod renewed;
+mod revoked;
 mod tokens;
 
 use std::time::Duration;

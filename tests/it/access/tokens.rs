@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Written whole and put in place, as every careful writer does.
-fn replace(path: &Path, text: &str) {
+pub(super) fn replace(path: &Path, text: &str) {
     let temporary = path.with_extension("new");
     std::fs::write(&temporary, text).unwrap();
     std::fs::rename(&temporary, path).unwrap();
@@ -85,14 +85,14 @@ async fn a_token_that_stands_elsewhere_is_read_again() {
 }
 
 /// An issuer with one key.
-struct Issuer {
+pub(super) struct Issuer {
     key: EncodingKey,
     kid: &'static str,
-    jwks: String,
+    pub(super) jwks: String,
 }
 
 impl Issuer {
-    fn new(kid: &'static str) -> Self {
+    pub(super) fn new(kid: &'static str) -> Self {
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let x = URL_SAFE_NO_PAD.encode(pair.public_key_raw());
         let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "alg": "EdDSA", "x": x});
@@ -100,7 +100,7 @@ impl Issuer {
         Self { key: EncodingKey::from_ed_der(&pair.serialize_der()), kid, jwks }
     }
 
-    fn token(&self, claims: &Value) -> String {
+    pub(super) fn token(&self, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message =
             format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": self.kid})), part(claims));
@@ -110,7 +110,7 @@ impl Issuer {
     }
 }
 
-fn claims(exp_in: i64) -> Value {
+pub(super) fn claims(exp_in: i64) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
     json!({
         "iss": "https://id.example.com", "aud": ["mainstay"], "sub": "alice",
