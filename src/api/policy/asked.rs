@@ -1,5 +1,6 @@
 //! Requests of changes, parsed: everything that is wrong with one is told at once.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,41 @@ const SAMPLE_MIN: u32 = 20;
 
 /// What changes of documents have in common.
 pub(super) struct Asked {
-    pub(super) kind: Kind,
-    pub(super) name: String,
-    pub(super) expected: Option<u64>,
-    pub(super) comment: String,
-    pub(super) author: Arc<str>,
+    kind: Kind,
+    name: String,
+    expected: Option<u64>,
+    comment: String,
+    author: Arc<str>,
+}
+
+/// A request that changes a document.
+pub(super) trait Change {
+    /// What kind of document.
+    const KIND: Kind;
+
+    /// Takes the name, the expected version and the comment out of the message.
+    fn head(&mut self) -> (String, Option<u64>, String);
+}
+
+macro_rules! changes {
+    ($($message:ident $kind:ident;)*) => {
+        $(impl Change for pb::$message {
+            const KIND: Kind = Kind::$kind;
+
+            fn head(&mut self) -> (String, Option<u64>, String) {
+                (take(&mut self.name), self.expected_version, take(&mut self.comment))
+            }
+        })*
+    };
+}
+
+changes! {
+    PushPolicyRequest Policy;
+    PutPipelineRequest Pipeline;
+    RollbackPolicyRequest Policy;
+    RollbackPipelineRequest Pipeline;
+    DeletePolicyRequest Policy;
+    DeletePipelineRequest Pipeline;
 }
 
 /// Whose request it is.
@@ -55,6 +86,14 @@ pub(super) fn comment_fault(comment: &str) -> Option<FieldFault> {
 }
 
 impl Asked {
+    /// What a request asks, and the rest of its message.
+    pub(super) fn of<T: Change>(request: Request<T>) -> Result<(Self, T), Status> {
+        let author = author(&request)?;
+        let mut message = request.into_inner();
+        let (name, expected, comment) = message.head();
+        Ok((Self { kind: T::KIND, name, expected, comment, author }, message))
+    }
+
     fn faults(&self) -> Vec<FieldFault> {
         let mut faults = Vec::new();
         if !is_name(&self.name) {

@@ -11,26 +11,23 @@ use crate::control::ChangeError;
 use crate::control::change::Push;
 use crate::journal::documents::{Entry, Kind};
 
+/// A change that was made, or the status of one that was refused.
+fn made<T>(made: Result<T, ChangeError>) -> Result<T, Status> {
+    made.map_err(|error| status::of_change(&error))
+}
+
 pub(super) async fn push_policy(
     api: &PolicyApi,
     request: Request<pb::PushPolicyRequest>,
 ) -> Result<Response<pb::PushPolicyResponse>, Status> {
-    let author = asked::author(&request)?;
-    let message = request.into_inner();
+    let (asked, message) = Asked::of(request)?;
     let rollout = asked::rollout(message.rollout_share, message.rollout_guards)?;
-    let asked = Asked {
-        kind: Kind::Policy,
-        name: message.name,
-        expected: message.expected_version,
-        comment: message.comment,
-        author,
-    };
     let push = Push {
         proposal: asked.proposal(message.text, rollout)?,
         dry_run: message.dry_run,
         allow_outage: message.allow_outage,
     };
-    let stored = api.library.push(push).await.map_err(|error| status::of_change(&error))?;
+    let stored = made(api.library.push(push).await)?;
     let (changes, changes_left_out) = match (stored.before, stored.after) {
         (Some(before), Some(after)) if !Arc::ptr_eq(&before, &after) => {
             diff::changes(api, before, after).await
@@ -52,21 +49,13 @@ pub(super) async fn put_pipeline(
     api: &PolicyApi,
     request: Request<pb::PutPipelineRequest>,
 ) -> Result<Response<pb::PutPipelineResponse>, Status> {
-    let author = asked::author(&request)?;
-    let message = request.into_inner();
-    let asked = Asked {
-        kind: Kind::Pipeline,
-        name: message.name,
-        expected: message.expected_version,
-        comment: message.comment,
-        author,
-    };
+    let (asked, message) = Asked::of(request)?;
     let push = Push {
         proposal: asked.proposal(message.text, None)?,
         dry_run: message.dry_run,
         allow_outage: false,
     };
-    let stored = api.library.push(push).await.map_err(|error| status::of_change(&error))?;
+    let stored = made(api.library.push(push).await)?;
     Ok(Response::new(pb::PutPipelineResponse {
         version: Some(convert::version(&stored.version)),
         warnings: convert::problems(&stored.warnings),
@@ -79,7 +68,7 @@ fn read(
     name: &str,
     version: u64,
 ) -> Result<pb::DocumentStatus, Status> {
-    let entry = api.library.entry(kind, name).map_err(|error| status::of_change(&error))?;
+    let entry = made(api.library.entry(kind, name))?;
     let mut shown = convert::status(&entry);
     let wanted = if version == 0 { entry.active } else { version };
     match entry.version(wanted) {
@@ -163,12 +152,14 @@ pub(super) async fn list_pipelines(
     Ok(Response::new(pb::ListPipelinesResponse { pipelines, next_page_token }))
 }
 
-/// Versions before the version `token`, newest first, and the token of the next page.
+/// Versions of a document before the version `token`, newest first, and the token of the next page.
 fn versions(
-    entry: &Arc<Entry>,
+    api: &PolicyApi,
+    (kind, name): (Kind, &str),
     page_size: i32,
     token: &str,
 ) -> Result<(Vec<pb::DocumentVersion>, String), Status> {
+    let entry = made(api.library.entry(kind, name))?;
     let most = asked::page_size(page_size)?;
     let before = asked::version_token(token)?;
     let mut found: Vec<pb::DocumentVersion> = entry
@@ -189,10 +180,8 @@ pub(super) async fn list_policy_versions(
     api: &PolicyApi,
     request: Request<pb::ListPolicyVersionsRequest>,
 ) -> Result<Response<pb::ListPolicyVersionsResponse>, Status> {
-    let message = request.into_inner();
-    let entry = api.library.entry(Kind::Policy, &message.name);
-    let entry = entry.map_err(|error| status::of_change(&error))?;
-    let (versions, next_page_token) = versions(&entry, message.page_size, &message.page_token)?;
+    let pb::ListPolicyVersionsRequest { name, page_size, page_token } = request.into_inner();
+    let (versions, next_page_token) = versions(api, (Kind::Policy, &name), page_size, &page_token)?;
     Ok(Response::new(pb::ListPolicyVersionsResponse { versions, next_page_token }))
 }
 
@@ -200,10 +189,9 @@ pub(super) async fn list_pipeline_versions(
     api: &PolicyApi,
     request: Request<pb::ListPipelineVersionsRequest>,
 ) -> Result<Response<pb::ListPipelineVersionsResponse>, Status> {
-    let message = request.into_inner();
-    let entry = api.library.entry(Kind::Pipeline, &message.name);
-    let entry = entry.map_err(|error| status::of_change(&error))?;
-    let (versions, next_page_token) = versions(&entry, message.page_size, &message.page_token)?;
+    let pb::ListPipelineVersionsRequest { name, page_size, page_token } = request.into_inner();
+    let (versions, next_page_token) =
+        versions(api, (Kind::Pipeline, &name), page_size, &page_token)?;
     Ok(Response::new(pb::ListPipelineVersionsResponse { versions, next_page_token }))
 }
 
@@ -211,75 +199,41 @@ pub(super) async fn rollback_policy(
     api: &PolicyApi,
     request: Request<pb::RollbackPolicyRequest>,
 ) -> Result<Response<pb::RollbackPolicyResponse>, Status> {
-    let author = asked::author(&request)?;
-    let message = request.into_inner();
-    let asked = Asked {
-        kind: Kind::Policy,
-        name: message.name,
-        expected: message.expected_version,
-        comment: message.comment,
-        author,
-    };
+    let (asked, message) = Asked::of(request)?;
     let rollback = asked.rollback(message.version, message.allow_outage)?;
-    let stored = api.library.rollback(rollback).await.map_err(|error| status::of_change(&error))?;
-    let version = Some(convert::version(&stored.version));
-    let warnings = convert::problems(&stored.warnings);
-    Ok(Response::new(pb::RollbackPolicyResponse { version, warnings }))
+    let stored = made(api.library.rollback(rollback).await)?;
+    Ok(Response::new(pb::RollbackPolicyResponse {
+        version: Some(convert::version(&stored.version)),
+        warnings: convert::problems(&stored.warnings),
+    }))
 }
 
 pub(super) async fn rollback_pipeline(
     api: &PolicyApi,
     request: Request<pb::RollbackPipelineRequest>,
 ) -> Result<Response<pb::RollbackPipelineResponse>, Status> {
-    let author = asked::author(&request)?;
-    let message = request.into_inner();
-    let asked = Asked {
-        kind: Kind::Pipeline,
-        name: message.name,
-        expected: message.expected_version,
-        comment: message.comment,
-        author,
-    };
-    let rollback = asked.rollback(message.version, false)?;
-    let stored = api.library.rollback(rollback).await.map_err(|error| status::of_change(&error))?;
-    let version = Some(convert::version(&stored.version));
-    Ok(Response::new(pb::RollbackPipelineResponse { version }))
+    let (asked, message) = Asked::of(request)?;
+    let stored = made(api.library.rollback(asked.rollback(message.version, false)?).await)?;
+    Ok(Response::new(pb::RollbackPipelineResponse {
+        version: Some(convert::version(&stored.version)),
+        warnings: convert::problems(&stored.warnings),
+    }))
 }
 
 pub(super) async fn delete_policy(
     api: &PolicyApi,
     request: Request<pb::DeletePolicyRequest>,
 ) -> Result<Response<pb::DeletePolicyResponse>, Status> {
-    let author = asked::author(&request)?;
-    let message = request.into_inner();
-    let asked = Asked {
-        kind: Kind::Policy,
-        name: message.name,
-        expected: message.expected_version,
-        comment: message.comment,
-        author,
-    };
-    let removed = api.library.remove(asked.removal()?).await;
-    let removed = removed.map_err(|error| status::of_change(&error))?;
-    let version = Some(convert::version(&removed));
-    Ok(Response::new(pb::DeletePolicyResponse { version }))
+    let (asked, _) = Asked::of(request)?;
+    let removed = made(api.library.remove(asked.removal()?).await)?;
+    Ok(Response::new(pb::DeletePolicyResponse { version: Some(convert::version(&removed)) }))
 }
 
 pub(super) async fn delete_pipeline(
     api: &PolicyApi,
     request: Request<pb::DeletePipelineRequest>,
 ) -> Result<Response<pb::DeletePipelineResponse>, Status> {
-    let author = asked::author(&request)?;
-    let message = request.into_inner();
-    let asked = Asked {
-        kind: Kind::Pipeline,
-        name: message.name,
-        expected: message.expected_version,
-        comment: message.comment,
-        author,
-    };
-    let removed = api.library.remove(asked.removal()?).await;
-    let removed = removed.map_err(|error| status::of_change(&error))?;
-    let version = Some(convert::version(&removed));
-    Ok(Response::new(pb::DeletePipelineResponse { version }))
+    let (asked, _) = Asked::of(request)?;
+    let removed = made(api.library.remove(asked.removal()?).await)?;
+    Ok(Response::new(pb::DeletePipelineResponse { version: Some(convert::version(&removed)) }))
 }

@@ -1,38 +1,56 @@
-//! `mainstay policy push` and `rollback`
+//! `push` of policies; `rollback` and `delete` of policies and pipelines.
 
 use clap::Args;
 use serde_json::json;
 
-use super::{Asking, Text, json as wire, refused, validate, words};
-use crate::api::client::{self, Refusal};
+use super::calls::OldVersion;
+use super::{Asking, Kind, Text, json as wire, refused, validate, words};
+use crate::api::client;
 use crate::api::pb;
 use crate::cli::Exit;
 use crate::document::DurationText;
 
+/// What is stored, and how.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Storing {
+    /// File; `-` is standard input.
+    file: String,
+    /// Name of the document; the file's if absent.
+    #[arg(long)]
+    name: Option<String>,
+    /// The version that this one is based on: refused if another serves. 0 for a new document.
+    #[arg(long, value_name = "VERSION")]
+    pub(in crate::cli) expect: Option<u64>,
+    /// Check everything and store nothing.
+    #[arg(long)]
+    pub(in crate::cli) dry_run: bool,
+    /// Why, for the record.
+    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    pub(in crate::cli) comment: String,
+    #[command(flatten)]
+    pub(in crate::cli) asking: Asking,
+}
+
+impl Storing {
+    /// The name and the text.
+    pub(in crate::cli) fn read(&self, kind: Kind) -> anyhow::Result<(String, Text)> {
+        let text = Text::read(&self.file)?;
+        let name = self.name.clone().or_else(|| text.stem.clone());
+        let name = name.ok_or_else(|| anyhow::anyhow!("give the {} a --name", kind.word()))?;
+        Ok((name, text))
+    }
+}
+
 /// Store a policy and put it in force.
 #[derive(Debug, Args)]
 pub(super) struct Push {
-    /// File; `-` is standard input.
-    file: String,
-    /// Name of the policy; the file's if absent.
-    #[arg(long)]
-    name: Option<String>,
-    /// The version that this one is based on: refused if another serves. 0 for a new policy.
-    #[arg(long, value_name = "VERSION")]
-    expect: Option<u64>,
-    /// Check everything and store nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Why, for the record.
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
-    comment: String,
+    #[command(flatten)]
+    storing: Storing,
     /// Accept a policy that would stop all traffic.
     #[arg(long)]
     allow_outage: bool,
     #[command(flatten)]
     rollout: Gradual,
-    #[command(flatten)]
-    asking: Asking,
 }
 
 /// A gradual rollout.
@@ -95,26 +113,24 @@ pub(super) fn time(text: &str) -> anyhow::Result<prost_types::Duration> {
 
 impl Push {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
-        let prepared = Text::read(&self.file).and_then(|text| {
-            let name = self.name.clone().or_else(|| text.stem.clone());
-            let name = name.ok_or_else(|| anyhow::anyhow!("give the policy a --name"))?;
-            Ok((text, name, self.rollout.guards()?))
-        });
-        let (text, name, guards) = match prepared {
+        let prepared =
+            self.storing.read(Kind::Policy).and_then(|read| Ok((read, self.rollout.guards()?)));
+        let ((name, text), guards) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return validate::wrong(&error),
         };
+        let Storing { expect, dry_run, comment, asking, .. } = self.storing;
         let request = pb::PushPolicyRequest {
             name,
             text: text.text,
-            expected_version: self.expect,
-            dry_run: self.dry_run,
-            comment: self.comment,
+            expected_version: expect,
+            dry_run,
+            comment,
             rollout_share: self.rollout.share,
             rollout_guards: guards,
             allow_outage: self.allow_outage,
         };
-        let mut client = self.asking.client().await?;
+        let mut client = asking.client().await?;
         let response = client::call(client.push_policy(client::bounded(request))).await;
         let response = match response {
             Ok(response) => response,
@@ -124,7 +140,7 @@ impl Push {
         let value = || {
             json!({
                 "version": response.version.as_ref().map(wire::version),
-                "dry_run": self.dry_run,
+                "dry_run": dry_run,
                 "warnings": wire::problems(&response.warnings),
                 "changes": wire::changes(&response.changes),
                 "changes_left_out": response.changes_left_out,
@@ -135,7 +151,7 @@ impl Push {
                 },
             })
         };
-        super::print(self.asking.json, value, &told(&response, self.dry_run));
+        super::print(asking.json, value, &told(&response, dry_run));
         Ok(Exit::Done)
     }
 }
@@ -160,10 +176,10 @@ pub(super) fn told(response: &pb::PushPolicyResponse, dry_run: bool) -> String {
     text
 }
 
-/// Put the content of an old version in force again, as a new version.
+/// Which version is to serve again, and why.
 #[derive(Debug, Args)]
-pub(super) struct Rollback {
-    /// Name of the policy.
+pub(in crate::cli) struct Rollback {
+    /// Name.
     name: String,
     /// The version whose content is to serve again.
     #[arg(long, value_name = "VERSION")]
@@ -174,28 +190,24 @@ pub(super) struct Rollback {
     /// Why, for the record.
     #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
     comment: String,
-    /// Accept a policy that would stop all traffic.
-    #[arg(long)]
-    allow_outage: bool,
     #[command(flatten)]
     asking: Asking,
 }
 
 impl Rollback {
-    pub(super) async fn run(self) -> anyhow::Result<Exit> {
-        let request = pb::RollbackPolicyRequest {
+    pub(in crate::cli) async fn run(self, kind: Kind, allow_outage: bool) -> anyhow::Result<Exit> {
+        let old = OldVersion {
             name: self.name,
             version: self.to,
             expected_version: self.expect,
             comment: self.comment,
-            allow_outage: self.allow_outage,
+            allow_outage,
         };
         let mut client = self.asking.client().await?;
-        match client::call(client.rollback_policy(client::bounded(request))).await {
-            Ok(response) => {
-                let version = response.version.unwrap_or_default();
+        match kind.roll_back(&mut client, old).await {
+            Ok((version, warnings)) => {
                 let origin = format!("{} version {}", version.name, version.rollback_of);
-                eprint!("{}", words::problems(&origin, &response.warnings));
+                eprint!("{}", words::problems(&origin, &warnings));
                 let text = format!(
                     "{}: version {} is in force, with the content of version {}\n",
                     version.name, version.version, version.rollback_of
@@ -208,50 +220,48 @@ impl Rollback {
     }
 }
 
-/// Take a policy out of service. Runs under way keep it to their end.
+/// Put the content of an old version in force again, as a new version.
 #[derive(Debug, Args)]
-pub(super) struct Delete {
+pub(super) struct RollbackPolicy {
     #[command(flatten)]
-    what: Deleted,
+    rollback: Rollback,
+    /// Accept a policy that would stop all traffic.
+    #[arg(long)]
+    allow_outage: bool,
 }
 
-/// What is taken out of service, and why.
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Deleted {
-    /// Name.
-    pub(in crate::cli) name: String,
-    /// The version that serves now: refused if another does.
-    #[arg(long, value_name = "VERSION")]
-    pub(in crate::cli) expect: Option<u64>,
-    /// Why, for the record.
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
-    pub(in crate::cli) comment: String,
-    #[command(flatten)]
-    pub(in crate::cli) asking: Asking,
-}
-
-impl Delete {
+impl RollbackPolicy {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
-        let Deleted { name, expect, comment, asking } = self.what;
-        let request = pb::DeletePolicyRequest { name, expected_version: expect, comment };
-        let mut client = asking.client().await?;
-        let deleted = client::call(client.delete_policy(client::bounded(request))).await;
-        Ok(told_deleted(deleted.map(|response| response.version), asking.json))
+        self.rollback.run(Kind::Policy, self.allow_outage).await
     }
 }
 
-/// Shows what came of taking a document out of service.
-pub(in crate::cli) fn told_deleted(
-    deleted: Result<Option<pb::DocumentVersion>, Box<Refusal>>,
-    json: bool,
-) -> Exit {
-    match deleted {
-        Ok(version) => {
-            let version = version.unwrap_or_default();
-            let text = format!("{}: gone; version {} served\n", version.name, version.version);
-            super::print(json, || wire::version(&version), &text);
-            Exit::Done
+/// What is taken out of service, and why. Runs under way keep it to their end.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Delete {
+    /// Name.
+    name: String,
+    /// The version that serves now: refused if another does.
+    #[arg(long, value_name = "VERSION")]
+    expect: Option<u64>,
+    /// Why, for the record.
+    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    comment: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Delete {
+    pub(in crate::cli) async fn run(self, kind: Kind) -> anyhow::Result<Exit> {
+        let Self { name, expect, comment, asking } = self;
+        let mut client = asking.client().await?;
+        match kind.delete(&mut client, name, expect, comment).await {
+            Ok(version) => {
+                let text = format!("{}: gone; version {} served\n", version.name, version.version);
+                super::print(asking.json, || wire::version(&version), &text);
+                Ok(Exit::Done)
+            }
+            Err(refusal) => Ok(refused(&refusal)),
         }
-        Err(refusal) => refused(&refusal),
     }
 }

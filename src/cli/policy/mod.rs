@@ -1,9 +1,11 @@
-//! `mainstay policy`: the control plane for people and scripts, a file a subject.
+//! `mainstay policy`: the control plane for people and scripts, a file a subject. What is the same
+//! for pipelines takes the kind, and `mainstay pipeline` uses it from here.
 //!
 //! What was asked goes to standard output, as a table or with `--json` as JSON; everything else to
 //! standard error. Scripts read the exit code: 0 done, 1 refused (or, of `diff`, different), 2 wrong
 //! usage, 3 nobody answers.
 
+mod calls;
 mod change;
 mod diff;
 mod explain;
@@ -24,7 +26,8 @@ use super::Exit;
 use super::connection::Connection;
 use crate::api::client::{self, PolicyClient, Refusal};
 
-pub(super) use change::{Deleted, told_deleted};
+pub(super) use change::{Delete, Rollback, Storing};
+pub(super) use read::{Get, List, Status, Versions};
 pub(super) use source::Text;
 pub(super) use validate::{Kind, Validate, wrong};
 
@@ -45,13 +48,15 @@ enum PolicyCommand {
     Push(change::Push),
     /// Print the text of a policy.
     Get(read::Get),
+    /// List policies with the versions that serve.
+    List(read::List),
     /// List the versions of a policy.
     Versions(read::Versions),
     /// Tell in words how two policies differ.
     Diff(diff::Diff),
     /// Put the content of an old version in force again.
-    Rollback(change::Rollback),
-    /// Take a policy out of service.
+    Rollback(change::RollbackPolicy),
+    /// Take a policy out of service. Runs under way keep it to their end.
     Delete(change::Delete),
     /// Show policies as they are, then every change.
     Watch(watch::Watch),
@@ -71,16 +76,17 @@ pub(super) async fn run(args: PolicyArgs) -> anyhow::Result<Exit> {
     match args.command {
         PolicyCommand::Validate(args) => args.run(Kind::Policy).await,
         PolicyCommand::Push(args) => args.run().await,
-        PolicyCommand::Get(args) => args.run().await,
-        PolicyCommand::Versions(args) => args.run().await,
+        PolicyCommand::Get(args) => args.run(Kind::Policy).await,
+        PolicyCommand::List(args) => args.run(Kind::Policy).await,
+        PolicyCommand::Versions(args) => args.run(Kind::Policy).await,
         PolicyCommand::Diff(args) => args.run().await,
         PolicyCommand::Rollback(args) => args.run().await,
-        PolicyCommand::Delete(args) => args.run().await,
+        PolicyCommand::Delete(args) => args.run(Kind::Policy).await,
         PolicyCommand::Watch(args) => args.run().await,
         PolicyCommand::Explain(args) => args.run().await,
         PolicyCommand::Simulate(args) => args.run().await,
         PolicyCommand::Rollout(args) => args.run().await,
-        PolicyCommand::Status(args) => args.run().await,
+        PolicyCommand::Status(args) => args.run(Kind::Policy).await,
         PolicyCommand::Schema => schema(crate::policy::document::SHAPE.schema()),
     }
 }

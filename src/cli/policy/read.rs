@@ -1,17 +1,17 @@
-//! `mainstay policy get`, `versions` and `status`
+//! `get`, `list`, `versions` and `status` of policies and pipelines.
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Asking, json as wire, refused, words};
-use crate::api::client::{self, PolicyClient, Refusal};
+use super::{Asking, Kind, json as wire, refused, words};
+use crate::api::client::{PolicyClient, Refusal};
 use crate::api::pb;
 use crate::cli::Exit;
 
-/// Print the text of a policy.
+/// Print the text of a document.
 #[derive(Debug, Args)]
 #[command(disable_version_flag = true)]
-pub(super) struct Get {
+pub(in crate::cli) struct Get {
     /// Name.
     name: String,
     /// Version; the one that serves if absent.
@@ -22,9 +22,9 @@ pub(super) struct Get {
 }
 
 impl Get {
-    pub(super) async fn run(self) -> anyhow::Result<Exit> {
+    pub(in crate::cli) async fn run(self, kind: Kind) -> anyhow::Result<Exit> {
         let mut client = self.asking.client().await?;
-        match get(&mut client, self.name, self.version).await {
+        match kind.get(&mut client, self.name, self.version).await {
             Ok(status) => {
                 super::print(self.asking.json, || wire::status(&status), &status.text);
                 Ok(Exit::Done)
@@ -34,19 +34,39 @@ impl Get {
     }
 }
 
-pub(super) async fn get(
-    client: &mut PolicyClient,
-    name: String,
-    version: u64,
-) -> Result<pb::DocumentStatus, Box<Refusal>> {
-    let request = client::bounded(pb::GetPolicyRequest { name, version });
-    let response = client::call(client.get_policy(request)).await?;
-    Ok(response.status.unwrap_or_default())
+/// List documents with the versions that serve.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    #[command(flatten)]
+    asking: Asking,
 }
 
-/// List the versions of a policy, newest first.
+impl List {
+    pub(in crate::cli) async fn run(self, kind: Kind) -> anyhow::Result<Exit> {
+        let mut client = self.asking.client().await?;
+        let found = match kind.all(&mut client).await {
+            Ok(found) => found,
+            Err(refusal) => return Ok(refused(&refusal)),
+        };
+        let rows = found.iter().map(|version| {
+            vec![
+                version.name.clone(),
+                version.version.to_string(),
+                words::owner(version.owner()).to_owned(),
+                words::time(version.create_time),
+                words::short_hash(&version.content_hash),
+            ]
+        });
+        let table = words::table(&[kind.word(), "version", "owner", "stored", "hash"], rows);
+        let value = || found.iter().map(wire::version).collect::<Value>();
+        super::print(self.asking.json, value, &table);
+        Ok(Exit::Done)
+    }
+}
+
+/// List the versions of a document, newest first.
 #[derive(Debug, Args)]
-pub(super) struct Versions {
+pub(in crate::cli) struct Versions {
     /// Name.
     name: String,
     /// Most to list.
@@ -57,26 +77,19 @@ pub(super) struct Versions {
 }
 
 impl Versions {
-    pub(super) async fn run(self) -> anyhow::Result<Exit> {
+    pub(in crate::cli) async fn run(self, kind: Kind) -> anyhow::Result<Exit> {
         let mut client = self.asking.client().await?;
-        let active = match get(&mut client, self.name.clone(), 0).await {
+        let active = match kind.get(&mut client, self.name.clone(), 0).await {
             Ok(status) => status.active.map_or(0, |active| active.version),
             Err(refusal) => return Ok(refused(&refusal)),
         };
-        let request = pb::ListPolicyVersionsRequest {
-            name: self.name,
-            page_size: self.most,
-            page_token: String::new(),
-        };
-        match client::call(client.list_policy_versions(client::bounded(request))).await {
-            Ok(response) => {
+        match kind.versions(&mut client, self.name, self.most).await {
+            Ok(versions) => {
                 let value = || {
-                    let versions: Vec<Value> =
-                        response.versions.iter().map(wire::version).collect();
+                    let versions: Vec<Value> = versions.iter().map(wire::version).collect();
                     json!({"active": active, "versions": versions})
                 };
-                let table = words::versions(&response.versions, active);
-                super::print(self.asking.json, value, &table);
+                super::print(self.asking.json, value, &words::versions(&versions, active));
                 Ok(Exit::Done)
             }
             Err(refusal) => Ok(refused(&refusal)),
@@ -87,7 +100,7 @@ impl Versions {
 /// Show what serves, what was refused last and how a rollout goes. Exit code 1 if something was
 /// refused after what serves was stored.
 #[derive(Debug, Args)]
-pub(super) struct Status {
+pub(in crate::cli) struct Status {
     /// Names; all if absent.
     names: Vec<String>,
     #[command(flatten)]
@@ -95,9 +108,9 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) async fn run(self) -> anyhow::Result<Exit> {
+    pub(in crate::cli) async fn run(self, kind: Kind) -> anyhow::Result<Exit> {
         let mut client = self.asking.client().await?;
-        match all(&mut client, self.names).await {
+        match found(kind, &mut client, self.names).await {
             Ok(found) => {
                 let value = || {
                     let of = |(name, status): &(String, pb::DocumentStatus)| json!({"name": name, "status": wire::status(status)});
@@ -114,25 +127,17 @@ impl Status {
     }
 }
 
-async fn all(
+async fn found(
+    kind: Kind,
     client: &mut PolicyClient,
     mut names: Vec<String>,
 ) -> Result<Vec<(String, pb::DocumentStatus)>, Box<Refusal>> {
     if names.is_empty() {
-        let mut page_token = String::new();
-        loop {
-            let request = pb::ListPoliciesRequest { page_size: 1_000, page_token };
-            let page = client::call(client.list_policies(client::bounded(request))).await?;
-            names.extend(page.policies.into_iter().map(|version| version.name));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
+        names = kind.all(client).await?.into_iter().map(|version| version.name).collect();
     }
     let mut found = Vec::with_capacity(names.len());
     for name in names {
-        let status = get(client, name.clone(), 0).await?;
+        let status = kind.get(client, name.clone(), 0).await?;
         found.push((name, status));
     }
     Ok(found)

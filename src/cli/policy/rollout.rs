@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Asking, json as wire, read, refused, words};
+use super::{Asking, Kind, json as wire, refused, words};
 use crate::api::{client, pb};
 use crate::cli::Exit;
 
@@ -33,7 +33,9 @@ impl RolloutArgs {
             (false, false) => None,
         };
         let found = match ending {
-            None => read::get(&mut client, self.name.clone(), 0).await.map(|found| found.rollout),
+            None => {
+                Kind::Policy.get(&mut client, self.name.clone(), 0).await.map(|found| found.rollout)
+            }
             Some(ending) => {
                 let request = client::bounded(pb::EndRolloutRequest {
                     name: self.name.clone(),

@@ -19,6 +19,16 @@ pub(in crate::cli) enum Kind {
     Pipeline,
 }
 
+impl Kind {
+    /// `policy` or `pipeline`.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Pipeline => "pipeline",
+        }
+    }
+}
+
 /// Without --server the files are checked by themselves: targets that they name may not exist.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Validate {
