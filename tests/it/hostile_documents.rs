@@ -35,6 +35,52 @@ fn too_much_is_refused_before_it_is_compiled() {
     check(anchors, "cannot be read");
 }
 
+/// Each limit of FAULTS' kind, at it and one beyond it.
+#[test]
+fn limits_hold_at_the_limit_and_one_beyond() {
+    let sized = |bytes: usize| format!("policy: {{}}\n#{}", "x".repeat(bytes - 12));
+    let rules = |count: usize| {
+        let rule = |n| {
+            format!(
+                "{{name: r{n}, when: step=='s{n}', routing: {{infrastructure: {{action: alert_and_halt}}}}}}"
+            )
+        };
+        format!("policy: {{overrides: [{}]}}", (0..count).map(rule).collect::<Vec<_>>().join(","))
+    };
+    let patterns =
+        |many: Vec<String>| format!("policy: {}", json!({"redaction": {"patterns": many}}));
+    let pattern = |bytes: usize| patterns(vec!["a".repeat(bytes)]);
+    let several = |count: usize| patterns((0..count).map(|n| format!("p{n}")).collect());
+    let condition = |bytes: usize| {
+        let padded = format!("step == 's'{}", " ".repeat(bytes - 11));
+        let routing = json!({"infrastructure": {"action": "alert_and_halt"}});
+        let rule = json!({"name": "a", "when": padded, "routing": routing});
+        format!("policy: {}", json!({"overrides": [rule]}))
+    };
+    let parentheses = |depth: usize| {
+        let when = format!("{}step == 's'{}", "(".repeat(depth), ")".repeat(depth));
+        let routing = json!({"infrastructure": {"action": "alert_and_halt"}});
+        let rule = json!({"name": "a", "when": when, "routing": routing});
+        format!("policy: {}", json!({"overrides": [rule]}))
+    };
+    for (name, fits, too_much) in [
+        ("bytes", sized(1 << 20), sized((1 << 20) + 1)),
+        ("rules", rules(10_000), rules(10_001)),
+        ("bytes of a pattern", pattern(10 * 1024), pattern(10 * 1024 + 1)),
+        ("patterns", several(100), several(101)),
+        ("bytes of a condition", condition(4 * 1024), condition(4 * 1024 + 1)),
+        ("depth of a condition", parentheses(30), parentheses(33)),
+    ] {
+        let told = refused(fits);
+        assert!(told.is_empty(), "{name}: what fits is taken: {}", &told[..told.len().min(400)]);
+        assert!(!refused(too_much).is_empty(), "{name}: what is beyond is refused");
+    }
+    let nested = |depth: usize| {
+        Document::parse("x", format!("{}1{}", "[".repeat(depth), "]".repeat(depth))).is_ok()
+    };
+    assert!(nested(32) && !nested(33), "depth of a document");
+}
+
 #[test]
 fn patterns_that_blow_up_are_refused() {
     let with = |pattern: &str| format!("policy: {}", json!({"redaction": {"patterns": [pattern]}}));

@@ -169,6 +169,31 @@ async fn the_least_bad_target_is_called_where_the_policy_wants_it_and_marked() {
     rig.stop().await;
 }
 
+/// P10: what is under way is carried through, what waits goes elsewhere, what comes does not ask.
+#[tokio::test]
+async fn a_target_that_is_disabled_during_runs_gets_no_new_attempt_at_once() {
+    let slow = "{dialect: openai, model: 's!latency(delay=2s)', base_url: 'http://SIM/v1', in_flight_max: 1}";
+    let rig = Plan::new().raw_target("slow", slow).target("other", "o").start().await;
+    let step = || rig.step(say(&["slow", "other"], "Hello"));
+    let disable = async {
+        while targets(&rig).await[1].queued != 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let request =
+            pb::SetTargetRequest { name: "slow".into(), enabled: false, reason: "key".into() };
+        operations(&rig).await.set_target(request).await.unwrap();
+        told(&step().await.unwrap())
+    };
+    let (one, two, after) = tokio::join!(step(), step(), disable);
+    let (one, two) = (told(&one.unwrap()), told(&two.unwrap()));
+    let elsewhere = ["slow permission_denied -> fallback_to_target", "other ok"];
+    assert_eq!(after, elsewhere);
+    assert!([&one, &two].iter().any(|story| **story == ["slow ok"]), "{one:?} {two:?}");
+    assert!([&one, &two].iter().any(|story| **story == elsewhere), "{one:?} {two:?}");
+    assert_eq!((rig.calls("s"), rig.calls("o")), (1, 2));
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn calls_that_have_nowhere_else_to_go_wait_for_the_probe_that_decides() {
     let rig = Plan::new()

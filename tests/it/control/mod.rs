@@ -7,6 +7,7 @@ mod rejections;
 mod removal;
 mod rollouts;
 mod swaps;
+mod templates;
 mod versions;
 mod watching;
 
@@ -33,6 +34,11 @@ fn pushing(name: &str, text: &str) -> pb::PushPolicyRequest {
         text: text.to_owned(),
         ..pb::PushPolicyRequest::default()
     }
+}
+
+/// How often, or how many: as much as a test may take, or what the variable says.
+fn scaled(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// A service whose documents are kept in a file.

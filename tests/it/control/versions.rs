@@ -3,7 +3,7 @@
 use mainstay::api::pb;
 use sha2::{Digest as _, Sha256};
 
-use super::{active, kept, pushing, retrying, told};
+use super::{active, kept, pushing, retrying, scaled, told};
 use crate::support::{Plan, Refused, run_of, say};
 
 fn hash(text: &str) -> String {
@@ -115,7 +115,7 @@ async fn lists_come_in_pages() {
     rig.stop().await;
 }
 
-/// P07, scaled down to what a test may take: a hundred races of eight.
+/// P07, scaled down to what a test may take: a hundred races of eight, or `MAINSTAY_RACES`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_pushes_on_the_same_base_one_wins() {
     let rig = Plan::new()
@@ -124,7 +124,7 @@ async fn of_pushes_on_the_same_base_one_wins() {
         .start()
         .await;
     rig.push(pushing("raced", &retrying(100))).await.unwrap();
-    for round in 1..=100_u64 {
+    for round in 1..=scaled("MAINSTAY_RACES", 100) {
         let races = (0..8_u32).map(|racer| {
             let text = format!("# {round} {racer}\n{}", retrying(1));
             let request =
