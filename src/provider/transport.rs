@@ -1,5 +1,5 @@
 //! The one place that speaks HTTP to providers. Calls go through `reqwest`, streams through a client
-//! that reads less ahead ([`streams`]).
+//! that reads less ahead (`streams`).
 //!
 //! What the client library does by itself is switched off, because each of it has hurt somebody:
 //! redirects (they re-send `x-api-key` to another origin), system proxies, the referer, and silent
