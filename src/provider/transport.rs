@@ -269,7 +269,8 @@ impl Endpoint {
             *request.method_mut() = Method::POST;
             *request.uri_mut() = inner.stream.clone();
             *request.headers_mut() = headers;
-            inner.streams.send(request).await?
+            // Boxed, so that calls do not carry its size with them.
+            Box::pin(inner.streams.send(request)).await?
         } else {
             let mut request = Request::new(Method::POST, inner.unary.clone());
             *request.headers_mut() = headers;
