@@ -10,6 +10,7 @@
 
 mod arithmetic;
 mod evaluate;
+mod fuel;
 mod lexer;
 mod parser;
 mod requires;

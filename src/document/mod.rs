@@ -9,7 +9,9 @@
 
 mod duration;
 mod problem;
+mod reader;
 mod render;
+mod scalar;
 mod shape;
 mod suggest;
 mod tree;

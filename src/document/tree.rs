@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::Spanned;
 
-use super::{BYTES_MAX, Problem};
+use super::{BYTES_MAX, Problem, reader};
 
 /// A place in a document; both counted from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,8 +61,8 @@ impl Document {
     /// Reads YAML or JSON.
     ///
     /// # Errors
-    /// One [`Problem`] with its place: not YAML, a duplicate key, or over a limit (1 MiB, depth 32,
-    /// 200,000 values, 100 aliases).
+    /// One [`Problem`] with its place: not YAML, a key that stands twice, or over a limit (1 MiB, 32
+    /// levels, 200,000 values, 10,000 items of a list or mapping, 100 anchors, 100 aliases).
     pub fn parse(name: impl Into<String>, text: impl Into<Arc<str>>) -> Result<Self, Problem> {
         let (name, text) = (name.into(), text.into());
         if text.len() > BYTES_MAX {
@@ -74,20 +72,8 @@ impl Document {
                 format!("the document has {} bytes; at most {BYTES_MAX} are read", text.len()),
             ));
         }
-        let options = serde_saphyr::options! {
-            strict_booleans: true,
-            budget: serde_saphyr::budget! {
-                max_depth: 32,
-                max_nodes: 200_000,
-                max_events: 800_000,
-                max_aliases: 100,
-                max_anchors: 100,
-            },
-        };
-        match serde_saphyr::from_str_with_options::<Spanned<NodeValue>>(&text, options) {
-            Ok(spanned) => Ok(Self { name, text, root: spanned.into() }),
-            Err(error) => Err(syntax_problem(&error)),
-        }
+        let root = reader::read(&text)?;
+        Ok(Self { name, text, root })
     }
 
     /// The document as plain JSON.
@@ -164,92 +150,6 @@ impl Node {
                     .collect::<Map<_, _>>(),
             ),
         }
-    }
-}
-
-fn position(location: serde_saphyr::Location) -> Position {
-    let clamp = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).max(1);
-    Position { line: clamp(location.line()), column: clamp(location.column()) }
-}
-
-fn syntax_problem(error: &serde_saphyr::Error) -> Problem {
-    let place = error.location().map_or(Position::START, position);
-    // The library's text carries its own snippet and position; its first line is the reason.
-    let text = error.without_snippet().to_string();
-    let reason = text.lines().next().unwrap_or("not a YAML or JSON document");
-    Problem::error("", place, format!("cannot be read: {reason}"))
-}
-
-impl From<Spanned<NodeValue>> for Node {
-    fn from(spanned: Spanned<NodeValue>) -> Self {
-        Self { position: position(spanned.referenced), value: spanned.value }
-    }
-}
-
-impl<'de> Deserialize<'de> for NodeValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = NodeValue;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a value that JSON can hold")
-    }
-
-    fn visit_unit<E>(self) -> Result<NodeValue, E> {
-        Ok(NodeValue::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<NodeValue, E> {
-        Ok(NodeValue::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<NodeValue, D::Error> {
-        inner.deserialize_any(self)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<NodeValue, E> {
-        Ok(NodeValue::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<NodeValue, E> {
-        Ok(NodeValue::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<NodeValue, E> {
-        Ok(NodeValue::Number(value.into()))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<NodeValue, E> {
-        Number::from_f64(value)
-            .map(NodeValue::Number)
-            .ok_or_else(|| E::custom("`.inf` and `.nan` are not numbers here"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<NodeValue, E> {
-        Ok(NodeValue::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<NodeValue, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element::<Spanned<NodeValue>>()? {
-            list.push(item.into());
-        }
-        Ok(NodeValue::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<NodeValue, A::Error> {
-        let mut map = Vec::new();
-        while let Some(key) = members.next_key::<Spanned<String>>()? {
-            let value = members.next_value::<Spanned<NodeValue>>()?;
-            map.push((key.value, position(key.referenced), value.into()));
-        }
-        Ok(NodeValue::Map(map))
     }
 }
 

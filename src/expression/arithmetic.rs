@@ -81,6 +81,7 @@ pub(super) fn numbers(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
         _ => None,
     };
     match (a, b) {
+        (Val::Int(x), Val::Int(y)) => Some(x.cmp(y)),
         (Val::Double(x), Val::Double(y)) => x.partial_cmp(y),
         (Val::Double(x), _) => whole(b).and_then(|y| against_whole(*x, y)),
         (_, Val::Double(y)) => whole(a).and_then(|x| against_whole(*y, x)).map(Ordering::reverse),

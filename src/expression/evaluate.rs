@@ -6,40 +6,33 @@
 //! evaluation have a bound whatever the values are. Values are borrowed JSON and are never copied
 //! to be read, so a condition on one field of a large input costs as much as one on a small input.
 
-use std::cell::Cell;
 use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
 
 use super::arithmetic::{convert, double, int, negate, numbers, truth, uint, unfit};
+use super::fuel::Fuel;
 use super::tree::{Binary, Function, LoopKind, Node};
 use super::value::{Text, Val};
 use super::{ExpressionError as Error, LIST_ITEMS_MAX, Variable};
 
-/// Steps that one evaluation may take: enough for a condition over the longest list, and a few
-/// milliseconds at most.
-pub(super) const FUEL: u64 = 100_000;
-
-const OUT_OF_FUEL: Error = Error::TooCostly("the expression needs more steps than it may take");
 const LONG_LIST: Error = Error::TooCostly("the expression goes over a list that is too long");
 
 /// Evaluates `node`; `variables` are found by name.
 pub(super) fn evaluate(node: &Node, variables: &[(&str, Variable<'_>)]) -> Result<Value, Error> {
-    let machine = Machine { variables, fuel: Cell::new(FUEL) };
+    let machine = Machine { variables, fuel: Fuel::full() };
     let value = machine.node(node, None)?;
     machine.to_json(&value)
 }
 
 struct Machine<'a> {
     variables: &'a [(&'a str, Variable<'a>)],
-    fuel: Cell<u64>,
+    fuel: Fuel,
 }
 
 impl<'a> Machine<'a> {
     fn pay(&self, steps: usize) -> Result<(), Error> {
-        let left = self.fuel.get().checked_sub(steps as u64);
-        self.fuel.set(left.unwrap_or(0));
-        left.map(|_| ()).ok_or(OUT_OF_FUEL)
+        self.fuel.pay(steps)
     }
 
     fn node(&self, node: &'a Node, local: Option<&Val<'a>>) -> Result<Val<'a>, Error> {
@@ -55,11 +48,11 @@ impl<'a> Machine<'a> {
             Node::Variable { index, name } => self.variable(*index, name),
             Node::Local(name) => local.cloned().ok_or_else(|| Error::Missing(name.clone())),
             Node::Field { of, name } => {
-                recur(of)?.field(name)?.ok_or_else(|| Error::Missing(node.path()))
+                recur(of)?.field(name, &self.fuel)?.ok_or_else(|| Error::Missing(node.path()))
             }
             Node::Has { of, name } => match recur(of)? {
                 map @ (Val::JsonMap(_) | Val::Map(_) | Val::Null) => {
-                    Ok(Val::Bool(map.field(name)?.is_some()))
+                    Ok(Val::Bool(map.field(name, &self.fuel)?.is_some()))
                 }
                 other => Err(Error::Type(format!("{} has no fields", other.type_name()))),
             },
@@ -107,7 +100,7 @@ impl<'a> Machine<'a> {
 
     fn take(&self, variable: &'a Variable<'a>) -> Result<Val<'a>, Error> {
         match variable {
-            Variable::Json(value) => Val::of(value),
+            Variable::Json(value) => Val::of(value, &self.fuel),
             Variable::Int(value) => Ok(Val::Int(*value)),
             Variable::Bool(value) => Ok(Val::Bool(*value)),
             Variable::Text(value) => Ok(Val::Text(Text::Borrowed(value))),
@@ -125,7 +118,7 @@ impl<'a> Machine<'a> {
         let absent = || Error::Missing(node.path());
         match (&of, &index) {
             (Val::JsonMap(_) | Val::Map(_) | Val::Null, Val::Text(key)) => {
-                of.field(key)?.ok_or_else(absent)
+                of.field(key, &self.fuel)?.ok_or_else(absent)
             }
             (Val::JsonList(_) | Val::List(_), Val::Int(_) | Val::UInt(_) | Val::Double(_)) => {
                 let index = match index {
@@ -137,7 +130,7 @@ impl<'a> Machine<'a> {
                     _ => None,
                 };
                 match index {
-                    Some(index) => of.item(index)?.ok_or_else(absent),
+                    Some(index) => of.item(index, &self.fuel)?.ok_or_else(absent),
                     None => Err(absent()),
                 }
             }
@@ -198,7 +191,7 @@ impl<'a> Machine<'a> {
             return Err(LONG_LIST);
         }
         let mut round = Round { found: 0, wrong: None, list: Vec::new() };
-        for item in over.elements() {
+        for item in over.elements(&self.fuel) {
             let item = item?;
             if let Some(filter) = filter
                 && !truth(self.node(filter, Some(&item))?)?
@@ -250,7 +243,10 @@ impl<'a> Machine<'a> {
             }
             _ if operator == Binary::Add && a.is_list() && b.is_list() => {
                 self.pay(a.count().unwrap_or(0) + b.count().unwrap_or(0))?;
-                let joined = a.elements().chain(b.elements()).collect::<Result<_, _>>()?;
+                let joined = a
+                    .elements(&self.fuel)
+                    .chain(b.elements(&self.fuel))
+                    .collect::<Result<_, _>>()?;
                 Ok(Val::list(joined))
             }
             _ => Err(unfit(operator.sign(), &[&a, &b])),
@@ -260,11 +256,11 @@ impl<'a> Machine<'a> {
     fn contained(&self, needle: &Val<'a>, of: &Val<'a>) -> Result<bool, Error> {
         match of {
             Val::JsonMap(_) | Val::Map(_) => match needle {
-                Val::Text(key) => Ok(of.field(key)?.is_some()),
+                Val::Text(key) => Ok(of.field(key, &self.fuel)?.is_some()),
                 _ => Ok(false),
             },
             Val::JsonList(_) | Val::List(_) => {
-                for item in of.elements() {
+                for item in of.elements(&self.fuel) {
                     if self.equal(needle, &item?)? {
                         return Ok(true);
                     }
@@ -292,7 +288,7 @@ impl<'a> Machine<'a> {
                 if a.count() != b.count() {
                     return Ok(false);
                 }
-                for (x, y) in a.elements().zip(b.elements()) {
+                for (x, y) in a.elements(&self.fuel).zip(b.elements(&self.fuel)) {
                     if !self.equal(&x?, &y?)? {
                         return Ok(false);
                     }
@@ -303,9 +299,9 @@ impl<'a> Machine<'a> {
                 if a.count() != b.count() {
                     return Ok(false);
                 }
-                for key in a.elements() {
+                for key in a.elements(&self.fuel) {
                     let Val::Text(key) = key? else { continue };
-                    match (a.field(&key)?, b.field(&key)?) {
+                    match (a.field(&key, &self.fuel)?, b.field(&key, &self.fuel)?) {
                         (Some(x), Some(y)) if self.equal(&x, &y)? => {}
                         _ => return Ok(false),
                     }
@@ -361,7 +357,12 @@ impl<'a> Machine<'a> {
             (
                 Function::Int | Function::UInt | Function::Double | Function::Text | Function::Bool,
                 [value],
-            ) => convert(function, value)?.ok_or_else(wrong),
+            ) => {
+                if let Val::Text(text) = value {
+                    self.pay(text.len() / 16)?;
+                }
+                convert(function, value)?.ok_or_else(wrong)
+            }
             _ => Err(wrong()),
         }
     }
@@ -381,13 +382,13 @@ impl<'a> Machine<'a> {
                 Value::String((**text).to_owned())
             }
             Val::JsonList(_) | Val::List(_) => {
-                let items = value.elements().map(|item| self.to_json(&item?));
+                let items = value.elements(&self.fuel).map(|item| self.to_json(&item?));
                 Value::Array(items.collect::<Result<_, _>>()?)
             }
             Val::JsonMap(map) => {
                 let mut copy = serde_json::Map::new();
                 for (key, value) in *map {
-                    copy.insert(key.clone(), self.to_json(&Val::of(value)?)?);
+                    copy.insert(key.clone(), self.to_json(&Val::of(value, &self.fuel)?)?);
                 }
                 Value::Object(copy)
             }

@@ -166,6 +166,8 @@ fn bombs_run_out_of_fuel() {
         "list": (0..LIST_ITEMS_MAX).collect::<Vec<_>>(),
         "longer": vec![1; LIST_ITEMS_MAX + 1],
         "text": "x".repeat(1 << 20),
+        "zeros": "0".repeat(1 << 20),
+        "number": serde_json::from_str::<Value>(&format!("0.{}", "1".repeat(1 << 20))).unwrap(),
     });
     let bombs = [
         "v.list.map(x, v.text + v.text)".to_owned(),
@@ -173,6 +175,8 @@ fn bombs_run_out_of_fuel() {
         "v.list.all(x, !v.text.contains('y'))".to_owned(),
         "v.list.all(x, !v.text.matches('(x+x+)+y'))".to_owned(),
         "v.list.map(x, v.list)".to_owned(),
+        "v.list.all(x, v.number > 0.0)".to_owned(),
+        "v.list.all(x, int(v.zeros) == 0)".to_owned(),
         "v.list.all(x, v.list == v.list)".to_owned(),
         "v.list.exists(x, -1 in v.list) || true".to_owned(),
         "v.longer.all(x, true)".to_owned(),

@@ -3,9 +3,10 @@
 use std::ops::Deref;
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::ExpressionError as Error;
+use super::fuel::Fuel;
 
 /// A text that is borrowed from a value or from the expression, or was made on the way.
 #[derive(Clone)]
@@ -47,28 +48,51 @@ pub(super) enum Val<'a> {
 }
 
 /// The elements of a list or the keys of a map, one after the other.
-pub(super) type Elements<'s, 'a> = Box<dyn Iterator<Item = Result<Val<'a>, Error>> + 's>;
+pub(super) enum Elements<'s, 'a> {
+    Json(std::slice::Iter<'a, Value>, &'s Fuel),
+    Made(std::slice::Iter<'s, Val<'a>>),
+    Keys(serde_json::map::Keys<'a>),
+    MadeKeys(std::slice::Iter<'s, (Text<'a>, Val<'a>)>),
+}
+
+impl<'a> Iterator for Elements<'_, 'a> {
+    type Item = Result<Val<'a>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Json(items, fuel) => items.next().map(|item| Val::of(item, fuel)),
+            Self::Made(items) => items.next().cloned().map(Ok),
+            Self::Keys(keys) => keys.next().map(|key| Ok(Val::Text(Text::Borrowed(key)))),
+            Self::MadeKeys(entries) => entries.next().map(|(key, _)| Ok(Val::Text(key.clone()))),
+        }
+    }
+}
 
 impl<'a> Val<'a> {
     /// A JSON value. Whole numbers are ints, or uints above the range of ints; all others doubles.
-    pub(super) fn of(json: &'a Value) -> Result<Self, Error> {
+    pub(super) fn of(json: &'a Value, fuel: &Fuel) -> Result<Self, Error> {
         Ok(match json {
             Value::Null => Self::Null,
             Value::Bool(value) => Self::Bool(*value),
-            // Numbers are kept as they were written (serde_json's `arbitrary_precision`), so each
-            // is read here, where it is needed.
-            Value::Number(number) => match number.as_i64() {
-                Some(value) => Self::Int(value),
-                None => match (number.as_u64(), number.as_f64()) {
-                    (Some(value), _) => Self::UInt(value),
-                    (None, Some(value)) if value.is_finite() => Self::Double(value),
-                    _ => return Err(Error::Range("a number is outside the range of doubles")),
-                },
-            },
+            Value::Number(number) => return Self::number(number, fuel),
             Value::String(text) => Self::Text(Text::Borrowed(text)),
             Value::Array(items) => Self::JsonList(items),
             Value::Object(map) => Self::JsonMap(map),
         })
+    }
+
+    /// Numbers are kept as they were written (serde_json's `arbitrary_precision`), so each is read
+    /// here, where it is needed, and costs by its length.
+    fn number(number: &Number, fuel: &Fuel) -> Result<Self, Error> {
+        fuel.pay(1 + number.as_str().len() / 16)?;
+        if let Some(value) = number.as_i64() {
+            return Ok(Self::Int(value));
+        }
+        match (number.as_u64(), number.as_f64()) {
+            (Some(value), _) => Ok(Self::UInt(value)),
+            (None, Some(value)) if value.is_finite() => Ok(Self::Double(value)),
+            _ => Err(Error::Range("a number is outside the range of doubles")),
+        }
     }
 
     pub(super) fn list(items: Vec<Val<'a>>) -> Self {
@@ -81,10 +105,10 @@ impl<'a> Val<'a> {
 
     /// The member of a map; `None` where it is absent. Null has no members, so that a skipped
     /// step reads as a step without fields and not as a mistake of types.
-    pub(super) fn field(&self, name: &str) -> Result<Option<Self>, Error> {
+    pub(super) fn field(&self, name: &str, fuel: &Fuel) -> Result<Option<Self>, Error> {
         match self {
             Self::Null => Ok(None),
-            Self::JsonMap(map) => map.get(name).map(Self::of).transpose(),
+            Self::JsonMap(map) => map.get(name).map(|value| Self::of(value, fuel)).transpose(),
             Self::Map(map) => {
                 Ok(map.iter().find(|(key, _)| **key == *name).map(|(_, value)| value.clone()))
             }
@@ -93,9 +117,11 @@ impl<'a> Val<'a> {
     }
 
     /// The element of a list.
-    pub(super) fn item(&self, index: usize) -> Result<Option<Self>, Error> {
+    pub(super) fn item(&self, index: usize, fuel: &Fuel) -> Result<Option<Self>, Error> {
         match self {
-            Self::JsonList(items) => items.get(index).map(Self::of).transpose(),
+            Self::JsonList(items) => {
+                items.get(index).map(|value| Self::of(value, fuel)).transpose()
+            }
             Self::List(items) => Ok(items.get(index).cloned()),
             _ => Ok(None),
         }
@@ -118,20 +144,18 @@ impl<'a> Val<'a> {
     }
 
     /// The elements of a list, the keys of a map, nothing of any other value.
-    pub(super) fn elements<'s>(&'s self) -> Elements<'s, 'a> {
+    pub(super) fn elements<'s>(&'s self, fuel: &'s Fuel) -> Elements<'s, 'a> {
         match self {
-            Self::JsonList(items) => Box::new(items.iter().map(Self::of)),
-            Self::List(items) => Box::new(items.iter().cloned().map(Ok)),
-            Self::JsonMap(map) => {
-                Box::new(map.keys().map(|key| Ok(Self::Text(Text::Borrowed(key)))))
-            }
-            Self::Map(map) => Box::new(map.iter().map(|(key, _)| Ok(Self::Text(key.clone())))),
+            Self::JsonList(items) => Elements::Json(items.iter(), fuel),
+            Self::List(items) => Elements::Made(items.iter()),
+            Self::JsonMap(map) => Elements::Keys(map.keys()),
+            Self::Map(map) => Elements::MadeKeys(map.iter()),
             Self::Null
             | Self::Bool(_)
             | Self::Int(_)
             | Self::UInt(_)
             | Self::Double(_)
-            | Self::Text(_) => Box::new(std::iter::empty()),
+            | Self::Text(_) => Elements::Made([].iter()),
         }
     }
 
