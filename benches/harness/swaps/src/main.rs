@@ -3,11 +3,13 @@
 //! Every pushed policy holds a rule that is named after its version, and the first step of the
 //! pipeline fails once in a while. So a run tells by its policy and by each decision which version it
 //! was under, and a run that names two is found. Windows with and without
-//! pushes take turns. The last line of standard output is JSON.
+//! pushes take turns. With `--storm` there come so many pushes a second that most are refused. The last
+//! line of standard output is JSON.
 mod policies;
+mod storm;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -32,8 +34,19 @@ struct Runs {
     ended: u64,
     decisions: u64,
     mixed: u64,
+    /// Versions that runs were under.
+    seen: BTreeSet<u64>,
     failed: BTreeMap<String, u64>,
-    versions: BTreeMap<u64, u64>,
+    /// The mark that each version holds, as the push or the first run under it says.
+    versions: BTreeMap<u64, String>,
+}
+
+impl Runs {
+    /// A version holds one mark; who says another is mixed up.
+    fn mark(&mut self, version: u64, mark: &str) {
+        let known = self.versions.entry(version).or_insert_with(|| mark.to_owned());
+        self.mixed += u64::from(known != mark);
+    }
 }
 
 struct Rig {
@@ -44,6 +57,8 @@ struct Rig {
     window: RefCell<Histogram<u64>>,
     in_flight: Cell<u64>,
     pushed: Cell<u64>,
+    push_times: RefCell<Histogram<u64>>,
+    storms: storm::Storms,
 }
 
 fn histogram() -> Histogram<u64> {
@@ -85,6 +100,7 @@ impl Rig {
         self.pushed.set(self.pushed.get() + 1);
         let version = stored.version.unwrap_or_default().version;
         assert_eq!(version, self.pushed.get(), "each content gets the next version");
+        self.runs.borrow_mut().mark(version, &version.to_string());
         began.elapsed()
     }
 
@@ -96,18 +112,16 @@ impl Rig {
 /// Holds everything that a run says about its policy against the one version that it names.
 fn judge(run: &pb::Run, runs: &mut Runs) {
     let version = run.policy.as_ref().map_or(0, |policy| policy.version);
-    let mark = format!("mark-{version}");
+    runs.seen.insert(version);
     let attempts = run.steps.iter().flat_map(|step| &step.attempts);
-    let mut one = run.steps.len() == 2 && run.state() == pb::RunState::Succeeded;
-    for attempt in attempts {
-        if let Some(decision) = &attempt.decision {
-            one &= decision.rule.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|part| part == mark);
-            runs.decisions += 1;
-        }
+    runs.mixed += u64::from(run.steps.len() != 2 || run.state() != pb::RunState::Succeeded);
+    for decision in attempts.filter_map(|attempt| attempt.decision.as_ref()) {
+        let parts = decision.rule.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let mark = parts.filter_map(|part| part.strip_prefix("mark-")).next().unwrap_or_default();
+        runs.mark(version, mark);
+        runs.decisions += 1;
     }
     runs.ended += 1;
-    runs.mixed += u64::from(!one);
-    *runs.versions.entry(version).or_default() += 1;
 }
 
 /// Load until the end of a window: at a rate, or as fast as `conns` callers go.
@@ -150,13 +164,13 @@ async fn load(rig: &Rc<Rig>, rate: f64, conns: usize, until: Instant) -> u64 {
 }
 
 /// Pushes spread evenly over a window; returns how long each took.
-async fn swaps(rig: &Rig, count: u64, window: Duration) -> Histogram<u64> {
+async fn swaps(rig: &Rig, count: u64, window: Duration) -> String {
     let (began, mut times) = (Instant::now(), histogram());
     for number in 0..count {
         sleep_until((began + window.mul_f64(number as f64 / count as f64)).into()).await;
         times.saturating_record(rig.push_next().await.as_micros() as u64);
     }
-    times
+    shown(&times)
 }
 
 fn shown(h: &Histogram<u64>) -> String {
@@ -164,15 +178,30 @@ fn shown(h: &Histogram<u64>) -> String {
     format!("{{\"n\":{},\"p50\":{},\"p90\":{},\"p99\":{},\"p999\":{},\"max\":{}}}", h.len(), at(0.5), at(0.9), at(0.99), at(0.999), h.max())
 }
 
+/// What is pushed in a window.
+#[derive(Clone, Copy)]
+enum Pushes {
+    None,
+    /// So many, each after the one before.
+    Swaps(u64),
+    /// So many a second.
+    Storm(f64),
+}
+
 /// One window, with pushes or without.
-async fn window(rig: &Rc<Rig>, rate: f64, conns: usize, length: Duration, pushes: u64) -> String {
+async fn window(rig: &Rc<Rig>, rate: f64, conns: usize, length: Duration, pushes: Pushes) -> String {
     rig.window.borrow_mut().reset();
     let began = Instant::now();
-    let (calls, times) =
-        tokio::join!(load(rig, rate, conns, began + length), swaps(rig, pushes, length));
+    let pushing = async {
+        match pushes {
+            Pushes::None => "null".to_owned(),
+            Pushes::Swaps(count) => swaps(rig, count, length).await,
+            Pushes::Storm(per_second) => storm::storm(rig, per_second, length).await,
+        }
+    };
+    let (calls, push_us) = tokio::join!(load(rig, rate, conns, began + length), pushing);
     let secs = began.elapsed().as_secs_f64();
-    let pushed = if times.is_empty() { "null".to_owned() } else { shown(&times) };
-    format!("{{\"pushes\":{pushes},\"calls\":{calls},\"rps\":{:.1},\"lat_us\":{},\"push_us\":{pushed}}}", calls as f64 / secs, shown(&rig.window.borrow()))
+    format!("{{\"calls\":{calls},\"rps\":{:.1},\"lat_us\":{},\"push_us\":{push_us}}}", calls as f64 / secs, shown(&rig.window.borrow()))
 }
 
 /// From the start of a push to the end of the first run under its version, runs one after the other.
@@ -182,8 +211,7 @@ async fn effect(rig: &Rc<Rig>, rules: usize) -> (Duration, Duration) {
     let began = Instant::now();
     let probe = async {
         loop {
-            let known = rig.runs.borrow().versions.keys().next_back().copied();
-            if known.is_some_and(|known| known >= wanted) {
+            if rig.runs.borrow().seen.last().is_some_and(|newest| *newest >= wanted) {
                 return began.elapsed();
             }
             rig.run(0, Instant::now()).await;
@@ -202,6 +230,12 @@ fn main() {
     let length = Duration::from_secs_f64(number("--window", 5.0));
     let (effects, rules) = (number("--effects", 0.0) as usize, number("--rules", 1000.0) as usize);
     let pushed = number("--pushed", 0.0) as u64;
+    let (storming, accepted) = (number("--storm", 0.0), arg("--accepted"));
+    let pushing = match (storming, pushes) {
+        (rate, _) if rate > 0.0 => Pushes::Storm(rate),
+        (_, 0) => Pushes::None,
+        (_, pushes) => Pushes::Swaps(pushes),
+    };
     let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let out = LocalSet::new().block_on(&rt, async move {
         let mut clients = Vec::new();
@@ -211,14 +245,16 @@ fn main() {
         let control = PolicyServiceClient::new(channel(&control).await);
         let control = RefCell::new(control.max_decoding_message_size(64 << 20));
         let (runs, window_of) = (RefCell::default(), RefCell::new(histogram()));
-        let rig = Rc::new(Rig { clients, control, runs, window: window_of, in_flight: Cell::new(0), pushed: Cell::new(pushed) });
+        let push_times = RefCell::new(histogram());
+        let rig = Rig { clients, control, runs, window: window_of, in_flight: Cell::new(0), pushed: Cell::new(pushed), push_times, storms: Default::default() };
+        let rig = Rc::new(rig);
         rig.push_next().await;
         load(&rig, rate, conns, Instant::now() + Duration::from_secs(2)).await;
         let mut windows = Vec::new();
         for pair in 0..pairs {
             // In turns, and each first as often as second.
             for swapping in [pair % 2 == 1, pair % 2 == 0] {
-                windows.push(window(&rig, rate, conns, length, if swapping { pushes } else { 0 }).await);
+                windows.push(window(&rig, rate, conns, length, if swapping { pushing } else { Pushes::None }).await);
             }
         }
         let (mut effect_us, mut push_us) = (histogram(), histogram());
@@ -227,12 +263,15 @@ fn main() {
             effect_us.saturating_record(effect.as_micros() as u64);
             push_us.saturating_record(push.as_micros() as u64);
         }
+        if let Some(path) = accepted {
+            std::fs::write(path, rig.storms.accepted()).expect("the accepted versions are written");
+        }
         let runs = rig.runs.borrow();
         let failed: u64 = runs.failed.values().sum();
         let kinds: Vec<String> = runs.failed.iter().map(|(k, v)| format!("{k:?}:{v}")).collect();
         format!(
-            "{{\"windows\":[{}],\"runs\":{},\"failed\":{failed},\"failures\":{{{}}},\"mixed\":{},\"decisions\":{},\"versions_seen\":{},\"pushed\":{},\"effect_us\":{},\"effect_push_us\":{}}}",
-            windows.join(","), runs.ended, kinds.join(","), runs.mixed, runs.decisions, runs.versions.len(), rig.pushed.get(), shown(&effect_us), shown(&push_us)
+            "{{\"windows\":[{}],\"runs\":{},\"failed\":{failed},\"failures\":{{{}}},\"mixed\":{},\"decisions\":{},\"versions_seen\":{},\"pushed\":{},\"storm\":{},\"effect_us\":{},\"effect_push_us\":{}}}",
+            windows.join(","), runs.ended, kinds.join(","), runs.mixed, runs.decisions, runs.seen.len(), rig.pushed.get(), rig.storms.json(), shown(&effect_us), shown(&push_us)
         )
     });
     println!("{out}");
