@@ -6,7 +6,6 @@
 //! [`AuditLog::record`] goes on.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::document;
 use crate::tasks::Tasks;
 
 mod file;
@@ -156,25 +156,12 @@ impl AuditEntry {
     }
 }
 
-/// The text with what could move a cursor, end a line or turn the writing direction shown as
-/// `\u{..}`, cut to a number of characters.
+/// The text on one line that a terminal can show, cut to a number of characters.
 fn printable(text: &str, chars_max: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(chars_max));
-    for (index, c) in text.chars().enumerate() {
-        if index == chars_max {
-            out.push('…');
-            break;
-        }
-        let unseen = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        if unseen {
-            // Writing to a string does not fail.
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            out.push(c);
-        }
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => format!("{}…", document::printable(&text[..end])),
+        None => document::printable(text).into_owned(),
     }
-    out
 }
 
 /// Where entries are written, beside the memory.

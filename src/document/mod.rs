@@ -8,19 +8,23 @@
 //! type, who places [`Problem`]s by path.
 
 mod duration;
+mod printable;
 mod problem;
 mod reader;
 mod render;
+mod salvage;
 mod scalar;
 mod shape;
 mod suggest;
 mod tree;
 
 pub use duration::DurationText;
+pub use printable::printable;
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Severity};
 pub use render::render;
+pub use salvage::{Fillers, Salvaged};
 pub use shape::Shape;
-pub use suggest::nearest;
+pub use suggest::{longer, nearest};
 pub use tree::{Document, Node, NodeValue, Position};
 
 /// Largest document in bytes.

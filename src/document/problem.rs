@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Position;
+use super::{Position, printable};
 
 /// Whether a document with this problem can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,13 +39,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// An error.
+    /// An error. What the message quotes of the document is made fit to print.
     pub fn error(path: impl Into<String>, position: Position, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             path: path.into(),
             position,
-            message: message.into(),
+            message: printable(&message.into()).into_owned(),
             suggestion: None,
         }
     }
@@ -76,7 +76,7 @@ impl Problem {
                 if !dotted.is_empty() {
                     dotted.push('.');
                 }
-                dotted.push_str(&token);
+                dotted.push_str(&printable(&token));
             }
         }
         dotted
@@ -97,6 +97,16 @@ impl fmt::Display for Problem {
             None => Ok(()),
         }
     }
+}
+
+/// What is said of a map that lacks a member.
+pub(super) fn missing(key: &str) -> String {
+    format!("`{key}` is missing")
+}
+
+/// The member whose lack this is about.
+pub(super) fn missing_member(message: &str) -> Option<&str> {
+    message.strip_prefix('`')?.strip_suffix("` is missing")
 }
 
 /// Most problems of one document that are told. A document with more is not read to its end by
@@ -154,6 +164,12 @@ impl fmt::Display for Problems {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_it_quotes_cannot_reach_into_a_terminal() {
+        let problem = Problem::error("/a/\u{1b}[2J", Position::START, "unknown key `\u{1b}[2J`");
+        assert_eq!(problem.to_string(), "1:1: error: a.\\u{1b}[2J: unknown key `\\u{1b}[2J`");
+    }
 
     #[test]
     fn very_many_are_cut_once() {

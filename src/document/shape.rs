@@ -1,14 +1,17 @@
 //! The structure of a document held against the schema of its Rust type.
 
+mod forms;
+
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::error::ValidationErrorKind as Kind;
 use jsonschema::{ValidationError, Validator};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::problem::missing;
 use super::{Document, Problem, Problems, nearest};
 
 /// The checked way from a [`Document`] to `T`. Make one `static` per type: the schema is built
@@ -122,12 +125,18 @@ fn describe(
                     describe(inner, document, schema, base, problems);
                 }
             }
-            None => problems.push(Problem::error(
-                path.clone(),
-                document.position_of(&path),
-                forms_expected(context),
-            )),
+            None => {
+                let (message, advice) = forms::of_another(context, error.instance());
+                let problem = Problem::error(path.clone(), document.position_of(&path), message);
+                problems.push(problem.suggest(advice));
+            }
         },
+        Kind::Type { kind } => {
+            let expected = own_form_at(schema, error.schema_path().as_str());
+            let (message, advice) = forms::of_one(kind, expected, error.instance());
+            let problem = Problem::error(path.clone(), document.position_of(&path), message);
+            problems.push(problem.suggest(advice));
+        }
         Kind::Enum { options } => {
             let options: Vec<&str> = options
                 .as_array()
@@ -151,8 +160,12 @@ fn describe(
 /// The form that a `pattern` stands for, in the words of the type that has it. Editors know the
 /// same key.
 fn form_at<'a>(schema: &'a Value, keyword_path: &str) -> &'a str {
-    let told = node_of(schema, keyword_path).and_then(|node| node.get("patternErrorMessage"));
-    told.and_then(Value::as_str).unwrap_or("expected a text of another form")
+    own_form_at(schema, keyword_path).unwrap_or("expected a text of another form")
+}
+
+/// The same of a value that has a form of its own, if this one has.
+fn own_form_at<'a>(schema: &'a Value, keyword_path: &str) -> Option<&'a str> {
+    node_of(schema, keyword_path)?.get("patternErrorMessage")?.as_str()
 }
 
 fn not_one_of(path: &str, document: &Document, given: &str, options: &[&str]) -> Problem {
@@ -222,40 +235,9 @@ fn likely_branch<'a>(
         .max_by_key(|branch| branch.iter().map(depth).max())
 }
 
-fn forms_expected(context: &[Vec<ValidationError<'static>>]) -> String {
-    let mut forms: Vec<String> = Vec::new();
-    for error in context.iter().flatten() {
-        if let Kind::Type { kind } = error.kind() {
-            let form = type_words(kind);
-            if !forms.contains(&form) {
-                forms.push(form);
-            }
-        }
-    }
-    if forms.is_empty() {
-        "has none of the forms that are allowed here".to_owned()
-    } else {
-        format!("expected {}", forms.join(" or "))
-    }
-}
-
-fn type_words(kind: &TypeKind) -> String {
-    match kind {
-        TypeKind::Single(one) => one.to_string(),
-        TypeKind::Multiple(set) => {
-            set.iter().map(|one| one.to_string()).collect::<Vec<_>>().join(" or ")
-        }
-    }
-}
-
 fn sentence(kind: &Kind, instance: &Value) -> String {
     match kind {
-        Kind::Type { kind } => {
-            format!("expected {}, found `{}`", type_words(kind), short(instance))
-        }
-        Kind::Required { property } => {
-            format!("`{}` is missing", property.as_str().unwrap_or_default())
-        }
+        Kind::Required { property } => missing(property.as_str().unwrap_or_default()),
         Kind::Minimum { limit } => format!("{} is below the least, {limit}", short(instance)),
         Kind::Maximum { limit } => format!("{} is above the most, {limit}", short(instance)),
         Kind::ExclusiveMinimum { limit } => format!("must be above {limit}"),
@@ -332,7 +314,7 @@ mod tests {
             "1:1: error: color: unknown key `color` (did you mean `colour`?)\n\
              3:5: error: parts[0]: `weight` is missing\n\
              3:6: error: parts[0].weigth: unknown key `weigth` (did you mean `weight`?)\n\
-             4:5: error: parts[1]: expected string or object"
+             4:5: error: parts[1]: expected a text or a map, found `3`"
         );
         assert_eq!(
             problems("colour: deep-blu"),

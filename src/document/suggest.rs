@@ -1,16 +1,44 @@
 //! "Did you mean": the nearest of the words that would have been right.
 
+/// Letters of a word that can stand for a longer one.
+const PART_MIN: usize = 4;
+
 /// The candidate nearest to `word`, if it is near enough to be what was meant: at most a third of
-/// its letters differ (Damerau–Levenshtein, optimal string alignment), case and `-`/`_` aside.
+/// its letters differ (Damerau–Levenshtein, optimal string alignment), case and `-`/`_` aside; else
+/// the only one that the word is a part of.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);
     let limit = (folded.len() / 3).max(1);
-    candidates
-        .into_iter()
-        .map(|candidate| (distance(&folded, &fold(candidate)), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let mut best: Option<(usize, &str)> = None;
+    let mut wholes = Vec::new();
+    for candidate in candidates {
+        let other = fold(candidate);
+        let distance = distance(&folded, &other);
+        if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+        if is_part(&folded, &other) {
+            wholes.push(candidate);
+        }
+    }
+    match (best, wholes.as_slice()) {
+        (Some((_, candidate)), _) => Some(candidate),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    }
+}
+
+/// The candidates that `word` is a part of: `timeout` of `connect_timeout` and `request_timeout`.
+pub fn longer<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = &'a str> {
+    let folded = fold(word);
+    candidates.into_iter().filter(move |candidate| is_part(&folded, &fold(candidate)))
+}
+
+fn is_part(word: &[char], of: &[char]) -> bool {
+    word.len() >= PART_MIN && of.windows(word.len()).any(|part| part == word)
 }
 
 fn fold(word: &str) -> Vec<char> {
@@ -47,7 +75,7 @@ fn distance(a: &[char], b: &[char]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::*;
 
     #[test]
     fn near_words_are_found_and_far_ones_are_not() {
@@ -56,5 +84,10 @@ mod tests {
         assert_eq!(nearest("Retry-With-Backoff", words), Some("retry_with_backoff"));
         assert_eq!(nearest("rejcet_and_fix", words), Some("reject_and_fix"));
         assert_eq!(nearest("banana", words), None);
+        assert_eq!(nearest("retry", words), Some("retry_with_backoff"));
+        assert_eq!(nearest("and", words), None, "too short to stand for a longer word");
+        let timeouts = ["connect_timeout", "tls", "request_timeout"];
+        assert_eq!(nearest("timeout", timeouts), None, "more than one");
+        assert!(longer("timeout", timeouts).eq(["connect_timeout", "request_timeout"]));
     }
 }

@@ -11,13 +11,38 @@ use super::schema::Schema;
 use super::scope::COMMON;
 use super::spec::{OutputSelect, Pipeline, Step};
 use super::template::did_you_mean;
-use crate::document::{Document, Problems, Shape};
+use crate::document::{Document, Fillers, Problems, Shape};
 
 /// Most steps of a pipeline.
 pub const STEPS_MAX: usize = 64;
 /// Most labels, and the longest label in bytes.
 const LABELS_MAX: usize = 32;
 const LABEL_BYTES_MAX: usize = 256;
+
+/// What stands in for what is wrong, so that the rest can be checked.
+const FILLERS: Fillers = Fillers {
+    members: &[
+        ("name", "x"),
+        ("prompt", "x"),
+        ("for_each", "'[]'"),
+        ("items", "'[]'"),
+        ("output", "{ json: {} }"),
+        ("check", "'true'"),
+        ("message", "x"),
+        ("expression", "'1'"),
+        ("minimum", "0"),
+        ("accept", "'true'"),
+        ("step", "{ name: x, prompt: x }"),
+        ("media_type", "x"),
+        ("data", "x"),
+    ],
+    items: &[
+        ("rules", "{ check: 'true', message: x }"),
+        ("prompt", "{ user: x }"),
+        ("user", "{ text: x }"),
+        ("tools", "{ name: x }"),
+    ],
+};
 
 /// The shape of a pipeline document; also gives the JSON Schema for editors.
 pub static SHAPE: Shape<RawPipeline> = Shape::new();
@@ -36,24 +61,44 @@ pub struct Known<'a> {
 /// # Errors
 /// Every mistake, in reading order, warnings among them.
 pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Pipeline, Problems), Problems> {
-    let (raw, mut problems) = match SHAPE.read(document) {
-        Ok(raw) => (raw, Problems::default()),
-        // A figure out of range is no reason to keep quiet about the rest; a wrong key or type is.
-        Err(problems) => match serde_json::from_value(document.to_json()) {
-            Ok(raw) => (raw, problems),
-            Err(_) => return Err(problems),
-        },
+    let mistakes = match SHAPE.read(document) {
+        Ok(raw) => {
+            let mut findings = Findings::default();
+            let pipeline = whole(&raw, known, &mut findings);
+            let problems = findings.into_problems(document).sorted();
+            return match pipeline {
+                Some(pipeline) if problems.usable() => Ok((pipeline, problems)),
+                Some(_) | None => Err(problems),
+            };
+        }
+        Err(mistakes) => mistakes,
+    };
+    let mut problems = mistakes;
+    problems.0.extend(rest(document, &problems, known).0);
+    Err(problems.sorted())
+}
+
+/// What else is wrong with a document that has structural mistakes.
+fn rest(document: &Document, mistakes: &Problems, known: &Known<'_>) -> Problems {
+    let salvaged = FILLERS.without(document, mistakes);
+    let of_names = |path: &String| {
+        let tokens: Vec<&str> = path.split('/').skip(1).collect();
+        matches!(*tokens.as_slice(), ["steps"] | ["steps", _] | ["steps", _, "name" | "needs", ..])
+    };
+    // Without the names and the order of all steps much would be said of others that is not so.
+    if salvaged.touched.iter().any(of_names) {
+        return Problems::default();
+    }
+    let Ok(raw) = serde_json::from_value(salvaged.document.to_json()) else {
+        return Problems::default();
     };
     let mut findings = Findings::default();
-    let pipeline = whole(&raw, known, &mut findings);
-    let mut found = findings.into_problems(document).0;
-    found.retain(|problem| !problems.0.iter().any(|known| known.path == problem.path));
-    problems.0.append(&mut found);
-    let problems = problems.sorted();
-    match pipeline {
-        Some(pipeline) if problems.usable() => Ok((pipeline, problems)),
-        Some(_) | None => Err(problems),
+    whole(&raw, known, &mut findings);
+    let mut own = salvaged.own(findings.into_problems(document));
+    if salvaged.touched.iter().any(|path| path.contains("/tools")) {
+        own.0.retain(|problem| !problem.path.ends_with("/tool_choice"));
     }
+    own
 }
 
 /// Compiles a step that came with a request. `given` names the earlier steps whose outputs came with

@@ -180,6 +180,55 @@ output: thrd
 "#));
 }
 
+/// A mistake in the structure hides nothing else, unless it is in the names or the order of steps.
+#[test]
+fn one_mistake_hides_no_other() {
+    let places = |text: &str| -> Vec<String> {
+        let document = Document::parse("p.yaml", text).unwrap();
+        let problems = compile(&document, &Known::default()).unwrap_err();
+        problems.0.iter().map(|problem| problem.dotted_path()).collect()
+    };
+    let text = "\
+name: p
+foo: 1
+steps:
+  - name: a
+    prompt: '{{ inptu.x }}'
+    for_each: 3
+    tools: [{nme: t}]
+    tool_choice: t
+    rules:
+      - {chek: output.x > 1, message: m}
+      - {check: outptu.x > 1, message: m}
+    confidence: {expression: outptu.x, minimum: high}
+  - name: b
+    prompt: [{user: '{{ item }}'}, {usr: x}]
+    needs: [a, zz]
+output: c
+";
+    assert_eq!(
+        places(text),
+        [
+            "foo",
+            "steps[0].prompt",
+            "steps[0].for_each",
+            "steps[0].tools[0]",
+            "steps[0].tools[0].nme",
+            "steps[0].rules[0]",
+            "steps[0].rules[0].chek",
+            "steps[0].rules[1].check",
+            "steps[0].confidence.expression",
+            "steps[0].confidence.minimum",
+            "steps[1].prompt[0].user",
+            "steps[1].prompt[1].usr",
+            "steps[1].needs[1]",
+            "output",
+        ]
+    );
+    let nameless = "name: p\nsteps: [{nme: a, prompt: x}, {name: b, needs: [a], prompt: x}]";
+    assert_eq!(places(nameless), ["steps[0]", "steps[0].nme"]);
+}
+
 #[test]
 fn structure_and_cycles() {
     insta::assert_snapshot!(bad(

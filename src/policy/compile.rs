@@ -6,12 +6,14 @@
 
 mod braces;
 mod breaker;
+mod condition;
+mod dotted;
 mod exceptions;
+mod named;
 mod overrides;
 mod reach;
 mod report;
 mod routing;
-mod salvage;
 mod sections;
 
 use std::sync::LazyLock;
@@ -19,9 +21,9 @@ use std::sync::LazyLock;
 use report::Report;
 
 use super::Policy;
-use super::document::{PolicyBody, SHAPE};
+use super::document::{PolicyBody, PolicyDocument, SHAPE};
 use super::outage::outage;
-use crate::document::{Document, Problem, Problems};
+use crate::document::{Document, Fillers, NodeValue, Problem, Problems};
 use crate::resilience::breaker::BreakerSettings;
 
 pub use breaker::Fault;
@@ -34,6 +36,13 @@ pub struct Known<'a> {
     /// Whether the server has something that makes vectors of prompts; absent where none is known.
     pub embeds: Option<bool>,
 }
+
+/// What stands in for what is wrong, so that the rest can be checked: a rung that is none, and an
+/// override that never holds.
+const FILLERS: Fillers = Fillers {
+    members: &[("name", "''"), ("when", "'false'"), ("routing", "{}")],
+    items: &[("ladder", "{}"), ("overrides", "{ name: '', when: 'false', routing: {} }")],
+};
 
 /// The text of the default policy.
 pub const DEFAULT_TEXT: &str = include_str!("../../config/policies/default.yaml");
@@ -55,7 +64,7 @@ static DEFAULT_BODY: LazyLock<PolicyBody> = LazyLock::new(|| {
 /// warnings only, the policy comes with them.
 pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Policy, Problems), Problems> {
     let expanded;
-    let document = match salvage::without_dotted_keys(document) {
+    let document = match dotted::without_dotted_keys(document) {
         Ok(None) => document,
         Ok(Some(document)) => {
             expanded = document;
@@ -63,17 +72,22 @@ pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Policy, Proble
         }
         Err(problem) => return Err(Problems(vec![problem])),
     };
+    if document.root.value == NodeValue::Null {
+        return Err(Problems(vec![no_policy(document)]));
+    }
     let mut problems = Problems::default();
-    let mut pruned = Vec::new();
-    let raw = match SHAPE.read(document) {
+    let mut salvaged = None;
+    let raw: PolicyDocument = match SHAPE.read(document) {
         Ok(raw) => raw,
         Err(mistakes) => {
-            let rest = salvage::without(document, &mistakes);
-            let raw = SHAPE.read(&rest);
-            pruned = mistakes.0.iter().map(|problem| problem.path.clone()).collect();
+            let rest = FILLERS.without(document, &mistakes);
             problems = mistakes;
-            match raw {
-                Ok(raw) => raw,
+            // What fills the gaps need not have the shape, only the type.
+            match serde_json::from_value(rest.document.to_json()) {
+                Ok(raw) => {
+                    salvaged = Some(rest);
+                    raw
+                }
                 Err(_) => return Err(problems.sorted()),
             }
         }
@@ -91,9 +105,7 @@ pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Policy, Proble
         }
         (None, None) => {
             if problems.usable() {
-                let at = document.root.position;
-                let problem = Problem::error("", at, "there is no policy in this document");
-                problems.push(problem.suggest(Some("write it under the key `policy`")));
+                problems.push(no_policy(document));
             }
             return Err(problems.sorted());
         }
@@ -101,12 +113,20 @@ pub fn compile(document: &Document, known: &Known<'_>) -> Result<(Policy, Proble
     let mut report = Report::new(document, format!("/{key}"));
     let policy = policy(&body, known, &mut report);
     // What was left out to read the rest must not be missed by the checks of the rest.
-    let own = report.problems.sorted().0.into_iter().filter(|problem| {
-        !pruned.iter().any(|path| path.starts_with(&format!("{}/", problem.path)))
-    });
-    problems.0.extend(own);
+    let own = report.problems.sorted();
+    let own = match salvaged {
+        Some(rest) => rest.own(own),
+        None => own,
+    };
+    problems.0.extend(own.0);
     let problems = problems.sorted();
     if problems.usable() { Ok((policy, problems)) } else { Err(problems) }
+}
+
+fn no_policy(document: &Document) -> Problem {
+    let at = document.root.position;
+    let problem = Problem::error("", at, "there is no policy in this document");
+    problem.suggest(Some("write it under the key `policy`"))
 }
 
 /// The policy that a body gives; mistakes go to the report, and what is wrong gets its default.

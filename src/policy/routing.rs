@@ -17,8 +17,9 @@ use crate::failure::{Failure, FailureCause};
 use index::Index;
 use seen::{Found, Seen};
 
+pub(super) use seen::FAILURE_FIELDS;
 pub use seen::VARIABLES;
-pub(super) use seen::{Demands, Key};
+pub(super) use seen::{Demand, Demands, Key};
 
 /// Where a failure happened; what overrides see beside the failure.
 #[derive(Debug, Clone, Copy)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::super::document::OverrideEntry;
 use super::super::ladder::Ladder;
 use super::super::routing::{Demands, Override, VARIABLES};
-use super::exceptions;
 use super::reach::Reach;
 use super::report::Report;
 use super::routing::{Context, domain_route, domains};
+use super::{condition, exceptions};
 use crate::expression::{Expression, ExpressionError};
 use crate::failure::{FailureCause, FailureDomain};
 
@@ -38,13 +38,15 @@ pub(super) fn overrides(
             let message = format!("another override is named `{}`", entry.name);
             report.error(&format!("{path}/name"), message, None);
         }
-        let when = condition(entry, &format!("{path}/when"), report);
+        let when = compiled_condition(entry, &format!("{path}/when"), report);
         let covered = covered(context, entry, &path, report);
         if let Some(when) = when {
             let called = (entry.name.as_str(), entry.when.as_str());
             let causes = covered.iter().map(|(cause, _)| *cause);
             let demands = Demands::of(&when);
-            reach.check(called, &demands, causes, context.known, &path, report);
+            if condition::check(entry, &when, &demands, &format!("{path}/when"), report) {
+                reach.check(called, &demands, causes, context.known, &path, report);
+            }
             let rule = Override { name: Arc::from(entry.name.as_str()), when };
             compiled.push((demands, rule, covered));
         }
@@ -52,7 +54,11 @@ pub(super) fn overrides(
     compiled
 }
 
-fn condition(entry: &OverrideEntry, path: &str, report: &mut Report<'_>) -> Option<Expression> {
+fn compiled_condition(
+    entry: &OverrideEntry,
+    path: &str,
+    report: &mut Report<'_>,
+) -> Option<Expression> {
     match Expression::compile(&entry.when, VARIABLES) {
         Ok(when) => Some(when),
         Err(ExpressionError::Refused { line, column, message, suggestion }) => {
@@ -105,6 +111,11 @@ pub(super) fn retried_causes(
     report: &mut Report<'_>,
 ) -> Option<BTreeSet<FailureCause>> {
     let names = context.body.execution.as_ref()?.infra_errors.as_ref()?;
+    if names.is_empty() {
+        let message = "an empty list says nothing, and all causes are retried as they would be";
+        let advice = "leave it out, or take `retry_with_backoff` out of the ladder".to_owned();
+        report.warning("/execution/infra_errors", message, Some(advice));
+    }
     let mut retried = BTreeSet::new();
     for (at, name) in names.iter().enumerate() {
         let path = format!("/execution/infra_errors/{at}");

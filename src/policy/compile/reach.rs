@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::routing::{Demands, Key};
+use super::super::routing::{Demand, Demands, Key};
 use super::Known;
 use super::report::{Report, suggestion};
 use crate::expression::Literal;
@@ -26,11 +26,19 @@ impl Causes {
     }
 }
 
+/// Values of fields, in order; at most [`FIELDS_MAX`].
+type Values = Vec<(Key, Literal)>;
+
+/// Fields and combinations of their values that are looked at. Beyond these nobody is warned.
+const FIELDS_MAX: usize = 4;
+const COMBINATIONS_MAX: usize = 16;
+
 /// What the overrides before one leave for it.
 #[derive(Default)]
 pub(super) struct Reach<'a> {
-    /// Overrides that hold always, with the causes that they cover.
-    always: Vec<(&'a str, Causes)>,
+    /// Overrides that hold wherever fields have these values, with the causes that they cover; those
+    /// that hold always under none.
+    by_values: HashMap<Values, Vec<(&'a str, Causes)>>,
     /// The first override of each condition.
     by_condition: HashMap<&'a str, (&'a str, Causes)>,
 }
@@ -51,7 +59,8 @@ impl<'a> Reach<'a> {
         words(demands, known, &path, report);
         let is_empty = covered.clone().next().is_none();
         let left = Causes::of(covered.filter(|cause| demands.admits(*cause)));
-        let shadow = self.shadow(source, left);
+        let combinations = combinations(demands);
+        let shadow = self.shadow(source, &combinations, left);
         if report.problems.0.len() > before || is_empty {
             // A word that means nothing explains it already.
         } else if demands.never {
@@ -64,20 +73,70 @@ impl<'a> Reach<'a> {
             let message = format!("the override never applies: `{first}` before it always does");
             report.warning(&path, message, Some("remove it, or move it up".to_owned()));
         }
-        // One that is shadowed shadows nothing that its shadow does not: so the list stays short.
-        let is_always = demands.complete && demands.fields.is_empty();
-        if is_always && left != Causes::NONE && shadow.is_none() {
-            self.always.push((name, left));
+        // One that is shadowed shadows nothing that its shadow does not: so the lists stay short.
+        if demands.complete && left != Causes::NONE && shadow.is_none() {
+            for values in combinations {
+                self.by_values.entry(values).or_default().push((name, left));
+            }
         }
         self.by_condition.entry(source).or_insert((name, left));
     }
 
-    /// An override before this one that takes every failure that it could take.
-    fn shadow(&self, source: &str, causes: Causes) -> Option<&'a str> {
-        let same = self.by_condition.get(source).into_iter();
-        let mut all = same.chain(&self.always);
-        all.find(|(_, taken)| causes.is_subset(*taken)).map(|(name, _)| *name)
+    /// An override before this one that, with others before it, takes every failure that it could
+    /// take.
+    fn shadow(&self, source: &str, combinations: &[Values], causes: Causes) -> Option<&'a str> {
+        if let Some((name, taken)) = self.by_condition.get(source)
+            && causes.is_subset(*taken)
+        {
+            return Some(name);
+        }
+        let mut first = None;
+        for values in combinations {
+            let mut taken = Causes::NONE;
+            for chosen in 0..1_usize << values.len() {
+                let is_chosen = |(at, _): &(usize, &(Key, Literal))| chosen >> at & 1 == 1;
+                let part: Values = values
+                    .iter()
+                    .enumerate()
+                    .filter(is_chosen)
+                    .map(|(_, value)| value.clone())
+                    .collect();
+                for (name, more) in self.by_values.get(&part).into_iter().flatten() {
+                    if causes.0 & more.0 != 0 {
+                        first.get_or_insert(*name);
+                    }
+                    taken = Causes(taken.0 | more.0);
+                }
+            }
+            if !causes.is_subset(taken) {
+                return None;
+            }
+        }
+        first
     }
+}
+
+/// Every combination of values that the condition asks its fields for; none where there are too
+/// many.
+fn combinations(demands: &Demands) -> Vec<Values> {
+    if demands.fields.len() > FIELDS_MAX || demands.never {
+        return Vec::new();
+    }
+    let mut fields: Vec<&Demand> = demands.fields.iter().collect();
+    fields.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut all: Vec<Values> = vec![Vec::new()];
+    for Demand { key, values } in fields {
+        if all.len() * values.len() > COMBINATIONS_MAX {
+            return Vec::new();
+        }
+        let with = |known: &Values, value: &Literal| {
+            let mut more = known.clone();
+            more.push((key.clone(), value.clone()));
+            more
+        };
+        all = all.iter().flat_map(|known| values.iter().map(move |one| with(known, one))).collect();
+    }
+    all
 }
 
 /// Words of a condition that nothing is called.
@@ -86,11 +145,31 @@ fn words(demands: &Demands, known: &Known<'_>, path: &str, report: &mut Report<'
     unknown("failure.cause", "a cause", demands.causes.as_deref(), causes, path, report);
     let domains = || FailureDomain::ALL.iter().map(|domain| domain.name()).collect();
     unknown("failure.domain", "a domain", demands.domains.as_deref(), domains, path, report);
+    for demand in &demands.fields {
+        kinds(&demand.key, &demand.values, path, report);
+    }
     let Some(targets) = known.targets else { return };
     let targets = || targets.iter().map(String::as_str).collect();
     let asked = demands.fields.iter().find(|demand| demand.key == Key::Target);
     let asked = asked.map(|demand| demand.values.as_slice());
     unknown("target", "a target", asked, targets, path, report);
+}
+
+/// Values of another type than the field's.
+fn kinds(key: &Key, asked: &[Literal], path: &str, report: &mut Report<'_>) {
+    for literal in asked {
+        let (is, never, advice) = match (literal, key.is_number()) {
+            (Literal::Text(text), true) => {
+                ("a number", format!("the text `{text}`"), "write it without quotes")
+            }
+            (Literal::Int(number), false) => {
+                ("a text", format!("the number {number}"), "put it in quotes")
+            }
+            (Literal::Text(_), false) | (Literal::Int(_), true) => continue,
+        };
+        let message = format!("`{}` is {is}, and never equal to {never}", key.path());
+        report.warning(path, message, Some(advice.to_owned()));
+    }
 }
 
 fn unknown<'a>(

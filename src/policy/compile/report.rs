@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use crate::document::{Document, Position, Problem, Problems, nearest};
+use crate::document::{Document, Position, Problem, Problems, longer, nearest};
 
 /// Places within texts are told up to this column.
 const COLUMN_MAX: u32 = 4 * 1024;
@@ -105,7 +105,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// "did you mean …?", or the whole list where it is short enough to be of use.
+/// "did you mean …?", or the whole list where it is short enough to be of use, or those of it that
+/// the word is a part of.
 pub(super) fn suggestion<'a>(
     word: &str,
     known: impl Iterator<Item = &'a str> + Clone,
@@ -113,6 +114,10 @@ pub(super) fn suggestion<'a>(
     if let Some(near) = nearest(word, known.clone()) {
         return Some(format!("did you mean `{near}`?"));
     }
-    let list: Vec<&str> = known.take(13).collect();
-    (1..=12).contains(&list.len()).then(|| format!("known here: {}", list.join(", ")))
+    let list: Vec<&str> = known.clone().take(13).collect();
+    if (1..=12).contains(&list.len()) {
+        return Some(format!("known here: {}", list.join(", ")));
+    }
+    let near: Vec<String> = longer(word, known).take(5).map(|one| format!("`{one}`")).collect();
+    (2..=4).contains(&near.len()).then(|| format!("did you mean one of {}?", near.join(", ")))
 }

@@ -7,14 +7,13 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::super::document::{
-    ActionName, CauseRoute, DomainRoute, PolicyBody, RetryParameters, RoutingSection, RungEntry,
-    RungMap,
+    CauseRoute, DomainRoute, PolicyBody, RetryParameters, RoutingSection, RungEntry, RungMap,
 };
 use super::super::ladder::{Action, AfterCut, Ladder, Rung};
 use super::super::routing::Routing;
 use super::super::settings::{CachePolicy, Execution, Validation};
 use super::report::{Report, suggestion};
-use super::{DEFAULT_BODY, Known, braces, overrides, sections};
+use super::{DEFAULT_BODY, Known, braces, named, overrides, sections};
 use crate::failure::{FailureCause, FailureDomain};
 
 /// Rules of the default policy that answer what a policy leaves out begin with this.
@@ -297,14 +296,14 @@ impl Routes<'_, '_, '_> {
     }
 
     fn rung(&mut self, entry: &RungEntry, path: &str) -> Option<Draft> {
-        let named;
+        let of_name;
         let (map, path) = match entry {
             RungEntry::Name(name) => {
-                named = by_name(*name);
-                (&named, path.to_owned())
+                of_name = named::by_name(*name);
+                (&of_name, path.to_owned())
             }
             RungEntry::Full(map) => {
-                let given = keys(map);
+                let given = named::keys(map);
                 let [action] = given.as_slice() else {
                     let message = if given.is_empty() {
                         "a rung names an action"
@@ -407,6 +406,14 @@ impl Routes<'_, '_, '_> {
         if let Some(why) = self.never_feasible(rung) {
             self.report.warning(path, format!("`{action}` is never feasible here: {why}"), None);
         }
+        if let Rung::RepromptWithErrors { after_cut, .. } = rung
+            && *after_cut != AfterCut::default()
+            && self.cause.is_some_and(|cause| cause != FailureCause::TruncatedOutput)
+        {
+            let message = "only an answer that its token limit cut can be asked for in this way";
+            let advice = "it belongs under the cause `truncated_output`".to_owned();
+            self.report.warning(path, message, Some(advice));
+        }
         if let Rung::RetryWithBackoff { attempts, .. } | Rung::RepromptWithErrors { attempts, .. } =
             rung
         {
@@ -460,37 +467,4 @@ impl Routes<'_, '_, '_> {
                 .any(|cause| cause.domain() == self.domain && cause.retryable()),
         }
     }
-}
-
-fn by_name(name: ActionName) -> RungMap {
-    let mut map = RungMap::default();
-    match name {
-        ActionName::RetryWithBackoff => map.retry_with_backoff = Some(Default::default()),
-        ActionName::RepairOutput => map.repair_output = Some(Default::default()),
-        ActionName::RepromptWithErrors => map.reprompt_with_errors = Some(Default::default()),
-        ActionName::FallbackToTarget => map.fallback_to_target = Some(Default::default()),
-        ActionName::FallbackToCache => map.fallback_to_cache = Some(Default::default()),
-        ActionName::FallbackToTemplate => map.fallback_to_template = Some(Default::default()),
-        ActionName::AcceptPartial => map.accept_partial = Some(Default::default()),
-        ActionName::AlertAndDegrade => map.alert_and_degrade = Some(Default::default()),
-        ActionName::RejectAndFix => map.reject_and_fix = Some(Default::default()),
-        ActionName::AlertAndHalt => map.alert_and_halt = Some(Default::default()),
-    }
-    map
-}
-
-fn keys(map: &RungMap) -> Vec<Action> {
-    let given = [
-        (map.retry_with_backoff.is_some(), Action::RetryWithBackoff),
-        (map.repair_output.is_some(), Action::RepairOutput),
-        (map.reprompt_with_errors.is_some(), Action::RepromptWithErrors),
-        (map.fallback_to_target.is_some(), Action::FallbackToTarget),
-        (map.fallback_to_cache.is_some(), Action::FallbackToCache),
-        (map.fallback_to_template.is_some(), Action::FallbackToTemplate),
-        (map.accept_partial.is_some(), Action::AcceptPartial),
-        (map.alert_and_degrade.is_some(), Action::AlertAndDegrade),
-        (map.reject_and_fix.is_some(), Action::RejectAndFix),
-        (map.alert_and_halt.is_some(), Action::AlertAndHalt),
-    ];
-    given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, action)| action).collect()
 }

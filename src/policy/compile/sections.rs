@@ -16,6 +16,7 @@ use super::super::settings::{
 };
 use super::Known;
 use super::report::{Report, suggestion};
+use crate::document::DurationText;
 use crate::failure::FailureCause::{self, *};
 use crate::failure::FailureDomain;
 use crate::resilience::backoff::{Backoff, Growth, Jitter};
@@ -227,8 +228,25 @@ pub(super) fn cache(body: &PolicyBody, known: &Known<'_>, report: &mut Report<'_
     let max_age = raw.max_age.map_or(default.max_age, |age| age.0);
     let enabled = raw.enabled.unwrap_or(default.enabled);
     let semantic = raw.semantic.as_ref().map(|raw| semantic(raw, max_age, report));
-    if semantic.is_some() && !enabled {
-        report.warning("/cache/semantic", "the cache is not enabled, so nothing comes of it", None);
+    let needing = [
+        ("fresh_for", raw.fresh_for.is_some()),
+        ("coalesce", raw.coalesce == Some(true)),
+        ("semantic", semantic.is_some()),
+    ];
+    for (key, _) in needing.into_iter().filter(|(_, is_asked)| *is_asked && !enabled) {
+        let path = format!("/cache/{key}");
+        report.warning(&path, "the cache is not enabled, so nothing comes of it", None);
+    }
+    if let Some(fresh_for) = raw.fresh_for
+        && enabled
+        && fresh_for.0 > max_age
+    {
+        let message = format!(
+            "an output that is too old for a degraded answer after {} would still answer in place \
+             of a call",
+            DurationText(max_age)
+        );
+        report.warning("/cache/fresh_for", message, Some("raise `cache.max_age`".to_owned()));
     }
     if semantic.is_some() && known.embeds == Some(false) {
         let message =
@@ -373,8 +391,16 @@ pub(super) fn hedge(
 ) -> HedgeSettings {
     let default = HedgeSettings::default();
     let Some(raw) = &body.hedge else { return default };
+    let enabled = raw.enabled.unwrap_or(default.enabled);
+    if let Some(HedgeAfterText::Fixed(after)) = raw.after
+        && enabled
+        && after.0.is_zero()
+    {
+        let message = "every attempt would get its second one at once, which doubles the calls";
+        report.warning("/hedge/after", message, Some("`p95` hedges slow attempts only".to_owned()));
+    }
     HedgeSettings {
-        enabled: raw.enabled.unwrap_or(default.enabled),
+        enabled,
         after: match raw.after {
             None => default.after,
             Some(HedgeAfterText::Fixed(after)) => HedgeAfter::Fixed(after.0),

@@ -10,6 +10,9 @@ use crate::resilience::window::BreakerWindow;
 
 const SHORTHAND: &str = include_str!("../../../config/policies/shorthand.yaml");
 
+mod conditions;
+mod mistakes;
+
 fn read(text: &str) -> Result<(Policy, Problems), Problems> {
     compile(&Document::parse("policy.yaml", text).unwrap(), &Known::default())
 }
@@ -320,60 +323,6 @@ fn answers_to_similar_prompts_are_asked_for_and_have_a_threshold() {
         let (_, warnings) = compile(&document, &Known { embeds, ..Known::default() }).unwrap();
         assert_eq!(warnings.0.len(), warns, "{warnings}");
     }
-}
-
-#[test]
-fn overrides_that_never_apply() {
-    let check = |overrides: &str, expected: &str| {
-        let text = format!("policy:\n  overrides:\n{overrides}");
-        let targets = ["primary".to_owned(), "backup".to_owned()];
-        let known = Known { targets: Some(&targets), ..Known::default() };
-        let document = Document::parse("policy.yaml", text.as_str()).unwrap();
-        let (_, warnings) = compile(&document, &known).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(warnings.to_string(), expected, "{text}");
-    };
-    let rule = |name: &str, when: &str, routing: &str| {
-        format!("    - {{name: {name}, when: \"{when}\", routing: {{{routing}}}}}\n")
-    };
-    let infrastructure = "infrastructure: {action: alert_and_degrade}";
-    let one = |when: &str| rule("a", when, infrastructure);
-    let at = "3:23: warning: policy.overrides[0].when: ";
-    check(&one("step == 'a' && failure.cause == 'rate_limited'"), "");
-    check(&one("step == 'a' && step == 'b'"), &format!("{at}the condition never holds"));
-    check(
-        &one("failure.cause == 'ratelimited'"),
-        &format!(
-            "{at}`ratelimited` is not a cause, so that `failure.cause` is never equal to it (did \
-             you mean `rate_limited`?)"
-        ),
-    );
-    check(
-        &one("failure.domain == 'infrastructure'"),
-        &format!(
-            "{at}`infrastructure` is not a domain, so that `failure.domain` is never equal to it \
-             (did you mean `INFRASTRUCTURE`?)"
-        ),
-    );
-    check(
-        &one("target in ['primary', 'bakcup']"),
-        &format!(
-            "{at}`bakcup` is not a target, so that `target` is never equal to it (did you mean \
-             `backup`?)"
-        ),
-    );
-    check(
-        &one("failure.cause == 'refusal'"),
-        &format!(
-            "{at}the override never applies: its routes are for other causes than its condition \
-             asks for"
-        ),
-    );
-    let shadowed = "4:23: warning: policy.overrides[1].when: the override never applies: `a` \
-                    before it always does (remove it, or move it up)";
-    check(&(one("true") + &rule("b", "step == 'x'", infrastructure)), shadowed);
-    check(&(one("attempt > 1") + &rule("b", "attempt > 1", infrastructure)), shadowed);
-    let wider = "pipeline_logic: {action: alert_and_halt}";
-    check(&(one("true") + &rule("b", "step == 'x'", wider)), "");
 }
 
 #[test]

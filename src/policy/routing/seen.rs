@@ -11,6 +11,10 @@ use crate::failure::{Failure, FailureCause, FailureDomain};
 /// Variables that the `when` of an override may read.
 pub const VARIABLES: &[&str] = &["step", "target", "failure", "attempt", "labels", "pipeline"];
 
+/// What `failure` has.
+pub(in crate::policy) const FAILURE_FIELDS: &[&str] =
+    &["domain", "cause", "retryable", "status", "provider_code", "detail", "retry_after_ms"];
+
 /// A field that conditions are found by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
@@ -64,6 +68,33 @@ impl Key {
             ["labels", name] => Self::Label(Arc::from(name)),
             _ => return None,
         })
+    }
+
+    /// Whether the field is a number; else it is a text.
+    pub(in crate::policy) const fn is_number(&self) -> bool {
+        match self {
+            Self::Attempt | Self::Status => true,
+            Self::Step
+            | Self::Target
+            | Self::Pipeline
+            | Self::ProviderCode
+            | Self::Detail
+            | Self::Label(_) => false,
+        }
+    }
+
+    /// The field as conditions write it.
+    pub(in crate::policy) fn path(&self) -> String {
+        match self {
+            Self::Step => "step".to_owned(),
+            Self::Target => "target".to_owned(),
+            Self::Pipeline => "pipeline".to_owned(),
+            Self::Attempt => "attempt".to_owned(),
+            Self::Status => "failure.status".to_owned(),
+            Self::ProviderCode => "failure.provider_code".to_owned(),
+            Self::Detail => "failure.detail".to_owned(),
+            Self::Label(name) => format!("labels.{name}"),
+        }
     }
 
     /// What the field is here; nothing where it is absent. Says what [`Seen`] says.

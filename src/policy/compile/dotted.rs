@@ -1,44 +1,6 @@
-//! What can still be read of a document with structural mistakes, and keys written as paths.
+//! Keys written as paths.
 
-use crate::document::{Document, Node, NodeValue, Position, Problem, Problems};
-
-/// The document without the values at fault, so that the rest can be checked too.
-pub(super) fn without(document: &Document, mistakes: &Problems) -> Document {
-    let mut rest = document.clone();
-    for mistake in &mistakes.0 {
-        let path: Vec<String> = mistake
-            .path
-            .split('/')
-            .skip(1)
-            .map(|token| token.replace("~1", "/").replace("~0", "~"))
-            .collect();
-        prune(&mut rest.root, &path);
-    }
-    rest
-}
-
-/// Takes out the member at a path. An item of a list stays where it is, since the places of those
-/// after it would move: the member that holds the list goes instead. False if nothing could go.
-fn prune(node: &mut Node, path: &[String]) -> bool {
-    let Some((first, rest)) = path.split_first() else { return false };
-    match &mut node.value {
-        NodeValue::Map(members) => {
-            let Some(at) = members.iter().position(|(key, ..)| key == first) else {
-                // Gone already, with another mistake.
-                return true;
-            };
-            if rest.is_empty() || !prune(&mut members[at].2, rest) {
-                members.remove(at);
-            }
-            true
-        }
-        NodeValue::List(items) => {
-            let item = first.parse::<usize>().ok().and_then(|at| items.get_mut(at));
-            item.is_some_and(|item| prune(item, rest))
-        }
-        NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) => false,
-    }
-}
+use crate::document::{Document, Node, NodeValue, Position, Problem};
 
 /// The document with keys such as `llm_pipeline.execution.infra_errors` written out, or none if it
 /// has no such keys.
