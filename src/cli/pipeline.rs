@@ -96,7 +96,7 @@ impl Put {
                 policy::print(asking.json, value, &said);
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(policy::refused_text(&text.origin, &refusal)),
+            Err(refusal) => Ok(policy::refused_text(asking.json, &text.origin, &refusal)),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::api::client::Refusal;
 use crate::api::pb;
+use crate::document::printable;
 
 /// `infrastructure/rate_limited → retry_with_backoff after 1.1s`
 pub(super) fn attempt(attempt: &pb::Attempt) -> String {
@@ -135,7 +136,7 @@ pub(super) fn step(result: &pb::StepResult) -> String {
 
 /// A failed call, readable.
 pub(super) fn refusal(refusal: &Refusal) -> String {
-    let mut text = format!("{:?}: {}\n", refusal.code, refusal.message);
+    let mut text = format!("{:?}: {}\n", refusal.code, printable(&refusal.message));
     if let Some(failure) = &refusal.failure {
         let _ = writeln!(text, "  domain   {}", domain(failure.domain()));
         let _ = writeln!(text, "  cause    {}", failure.cause);

@@ -250,10 +250,15 @@ fn owned(entry: &Entry, proposal: &Proposal) -> Result<(), ChangeError> {
         // Nothing of it serves: its file never held a usable document.
         (Owner::File | Owner::Api, _) if entry.active == 0 => Ok(()),
         (owner @ (Owner::File | Owner::Api), Owner::File | Owner::Api | Owner::BuiltIn) => {
-            let origin = active.map(|version| version.author.clone());
-            Err(ChangeError::Owned { owner, origin: origin.unwrap_or_default() })
+            Err(ChangeError::Owned { owner, origin: file_of(entry) })
         }
     }
+}
+
+/// The file that wrote what serves. One that took over what the API had stored has not.
+pub(super) fn file_of(entry: &Entry) -> Option<Arc<str>> {
+    let active = entry.active_version()?;
+    (active.owner == Owner::File).then(|| active.author.clone())
 }
 
 fn expected(entry: &Entry, proposal: &Proposal) -> Result<(), ChangeError> {

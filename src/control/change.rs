@@ -126,12 +126,12 @@ pub enum ChangeError {
         current: u64,
     },
     /// Somebody else owns the document.
-    #[error("{}", owned(*.owner, .origin))]
+    #[error("{}", owned(*.owner, .origin.as_deref()))]
     Owned {
         /// Who.
         owner: Owner,
-        /// Who stored the active version.
-        origin: Arc<str>,
+        /// The file that it came from; absent if another had the same text.
+        origin: Option<Arc<str>>,
     },
     /// Something that serves names the document.
     #[error("it is named by {}; change that first", users.join(", "))]
@@ -140,7 +140,9 @@ pub enum ChangeError {
         users: Vec<String>,
     },
     /// A rollout has to end first.
-    #[error("version {version} is being rolled out; end it first with EndRollout")]
+    #[error(
+        "version {version} is being rolled out; end that first (EndRollout, `mainstay policy rollout`)"
+    )]
     RolloutUnderWay {
         /// The version.
         version: u64,
@@ -162,7 +164,7 @@ pub enum ChangeError {
         nearest: Option<String>,
     },
     /// No such version of it.
-    #[error("{} `{name}` has no version {version}; versions {oldest} to {newest} are kept", kind.name())]
+    #[error("{} `{name}` has no version {version}; {}", kind.name(), kept(*.oldest, *.newest))]
     VersionNotFound {
         /// The kind.
         kind: Kind,
@@ -211,9 +213,20 @@ impl ChangeError {
     }
 }
 
-fn owned(owner: Owner, origin: &str) -> String {
+fn kept(oldest: u64, newest: u64) -> String {
+    if oldest == newest {
+        format!("only version {newest} is kept")
+    } else {
+        format!("versions {oldest} to {newest} are kept")
+    }
+}
+
+fn owned(owner: Owner, origin: Option<&str>) -> String {
     match owner {
-        Owner::File => format!("the document belongs to the file {origin}; change it there, or take it away"),
+        Owner::File => {
+            let file = origin.map_or_else(|| "its file".to_owned(), |path| format!("the file {path}"));
+            format!("the document belongs to {file}; change it there, or take it away")
+        }
         Owner::Api => "the document belongs to the API; a file with exactly the text that serves takes it over".to_owned(),
         Owner::BuiltIn => "the document is part of the program".to_owned(),
     }

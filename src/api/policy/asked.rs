@@ -175,12 +175,25 @@ pub(super) fn rollout(
     if guards.is_some() && share.is_none() {
         faults.push(FieldFault::new("rollout_guards", "needs rollout_share"));
     }
+    if share == Some(1.0) && guards.as_ref().is_some_and(is_conditional) {
+        let why = "with every run on the new version nothing is left to compare it with";
+        faults.push(FieldFault::new("rollout_guards", why));
+    }
     let guards = guards.map(|guards| self::guards(&guards, &mut faults)).unwrap_or_default();
     if !faults.is_empty() {
         return Err(of_faults(&faults));
     }
     // With every run on the new version there is nothing to compare it with.
     Ok(share.filter(|share| *share < 1.0).map(|share| RolloutStart { share, guards }))
+}
+
+/// Whether it asks for anything to be watched.
+const fn is_conditional(guards: &pb::RolloutGuards) -> bool {
+    guards.failed_share_max_increase.is_some()
+        || guards.degraded_share_max_increase.is_some()
+        || guards.cost_max_increase.is_some()
+        || guards.latency_p95_max_increase.is_some()
+        || guards.promote_after.is_some()
 }
 
 fn guards(asked: &pb::RolloutGuards, faults: &mut Vec<FieldFault>) -> Guards {

@@ -76,22 +76,21 @@ struct Gradual {
     #[arg(long, value_name = "RATIO", requires = "share")]
     p95_max: Option<f64>,
     /// Promote after this time with all conditions holding; by hand only if absent.
-    #[arg(long, value_name = "TIME", requires = "share")]
-    promote_after: Option<String>,
+    #[arg(long, value_name = "TIME", requires = "share", value_parser = time)]
+    promote_after: Option<prost_types::Duration>,
 }
 
 impl Gradual {
-    fn guards(&self) -> anyhow::Result<Option<pb::RolloutGuards>> {
-        let promote_after = self.promote_after.as_deref().map(time).transpose()?;
+    fn guards(&self) -> Option<pb::RolloutGuards> {
         let guards = pb::RolloutGuards {
             sample_min: self.sample_min,
             failed_share_max_increase: self.failed_max,
             degraded_share_max_increase: self.degraded_max,
             cost_max_increase: self.cost_max,
             latency_p95_max_increase: self.p95_max,
-            promote_after,
+            promote_after: self.promote_after,
         };
-        Ok(self.share.is_some().then_some(guards))
+        self.share.is_some().then_some(guards)
     }
 }
 
@@ -106,17 +105,15 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// `250ms`, `2s`, `1m30s` or `6h`.
-pub(super) fn time(text: &str) -> anyhow::Result<prost_types::Duration> {
-    let DurationText(time) = DurationText::parse(text).map_err(anyhow::Error::msg)?;
-    prost_types::Duration::try_from(time).map_err(|error| anyhow::anyhow!("`{text}`: {error}"))
+pub(super) fn time(text: &str) -> Result<prost_types::Duration, String> {
+    let DurationText(time) = DurationText::parse(text)?;
+    prost_types::Duration::try_from(time).map_err(|error| error.to_string())
 }
 
 impl Push {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
-        let prepared =
-            self.storing.read(Kind::Policy).and_then(|read| Ok((read, self.rollout.guards()?)));
-        let ((name, text), guards) = match prepared {
-            Ok(prepared) => prepared,
+        let (name, text) = match self.storing.read(Kind::Policy) {
+            Ok(read) => read,
             Err(error) => return validate::wrong(&error),
         };
         let Storing { expect, dry_run, comment, asking, .. } = self.storing;
@@ -127,14 +124,14 @@ impl Push {
             dry_run,
             comment,
             rollout_share: self.rollout.share,
-            rollout_guards: guards,
+            rollout_guards: self.rollout.guards(),
             allow_outage: self.allow_outage,
         };
         let mut client = asking.client().await?;
         let response = client::call(client.push_policy(client::bounded(request))).await;
         let response = match response {
             Ok(response) => response,
-            Err(refusal) => return Ok(super::refused_text(&text.origin, &refusal)),
+            Err(refusal) => return Ok(super::refused_text(asking.json, &text.origin, &refusal)),
         };
         eprint!("{}", words::problems(&text.origin, &response.warnings));
         let value = || {
@@ -151,13 +148,13 @@ impl Push {
                 },
             })
         };
-        super::print(asking.json, value, &told(&response, dry_run));
+        super::print(asking.json, value, &told(&response, dry_run, self.rollout.share));
         Ok(Exit::Done)
     }
 }
 
-/// What a push did, or would do.
-pub(super) fn told(response: &pb::PushPolicyResponse, dry_run: bool) -> String {
+/// What a push did, or would do. `share` is the share of runs that was asked for.
+pub(super) fn told(response: &pb::PushPolicyResponse, dry_run: bool, share: Option<f64>) -> String {
     let mut text = words::changes(&response.changes, response.changes_left_out, &[]);
     let version = response.version.clone().unwrap_or_default();
     let (name, number) = (&version.name, version.version);
@@ -173,6 +170,9 @@ pub(super) fn told(response: &pb::PushPolicyResponse, dry_run: bool) -> String {
             format!("{name}: version {number} is in force on {applied} of {total} replicas\n")
         }
     });
+    if response.rollout.is_none() && share.is_some_and(|share| share < 1.0) {
+        text.push_str("  no rollout: there is no other version to compare it with\n");
+    }
     text
 }
 
@@ -215,7 +215,7 @@ impl Rollback {
                 super::print(self.asking.json, || wire::version(&version), &text);
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 }
@@ -261,7 +261,7 @@ impl Delete {
                 super::print(asking.json, || wire::version(&version), &text);
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(asking.json, &refusal)),
         }
     }
 }

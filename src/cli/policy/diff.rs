@@ -49,7 +49,7 @@ impl Diff {
                 super::print(self.asking.json, value, &text);
                 Ok(if same { Exit::Done } else { Exit::Failed })
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 }

@@ -30,14 +30,14 @@ pub(super) struct Explain {
     #[arg(long, requires = "failure", default_value_t = 0, hide_default_value = true)]
     status: u32,
     /// The server's hint how long to wait.
-    #[arg(long, value_name = "TIME", requires = "failure")]
-    retry_after: Option<String>,
+    #[arg(long, value_name = "TIME", requires = "failure", value_parser = change::time)]
+    retry_after: Option<prost_types::Duration>,
     /// Calls made so far, the failed one included.
     #[arg(long, value_name = "CALLS", requires = "failure", default_value_t = 1)]
     attempts: u32,
     /// Time left before the deadline; plenty if absent.
-    #[arg(long, value_name = "TIME", requires = "failure")]
-    time_left: Option<String>,
+    #[arg(long, value_name = "TIME", requires = "failure", value_parser = change::time)]
+    time_left: Option<prost_types::Duration>,
     /// Label of the run; may be given several times.
     #[arg(long, value_name = "NAME=VALUE", requires = "failure")]
     label: Vec<String>,
@@ -77,7 +77,7 @@ impl Explain {
                 super::print(self.asking.json, value, &routes(&response.routes));
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 
@@ -95,11 +95,11 @@ impl Explain {
             target: self.target.clone(),
             failure: Some(pb::HypotheticalFailure {
                 cause: cause.to_owned(),
-                retry_after: self.retry_after.as_deref().map(change::time).transpose()?,
+                retry_after: self.retry_after,
                 provider_status: self.status,
             }),
             attempts: self.attempts,
-            time_left: self.time_left.as_deref().map(change::time).transpose()?,
+            time_left: self.time_left,
             labels: self.label.iter().map(label).collect::<anyhow::Result<HashMap<_, _>>>()?,
         })
     }
@@ -112,7 +112,7 @@ impl Explain {
                 super::print(self.asking.json, value, &explained(&response));
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 }

@@ -113,8 +113,11 @@ impl Asking {
     }
 }
 
-/// Shows a refusal on standard error.
-pub(super) fn refused(refusal: &Refusal) -> Exit {
+/// Shows a refusal on standard error, and to scripts as JSON on standard output.
+pub(super) fn refused(json: bool, refusal: &Refusal) -> Exit {
+    if json {
+        println!("{}", super::json::refusal(refusal));
+    }
     eprint!("{}", super::show::refusal(refusal));
     if refusal.is_of_access() {
         Exit::Wrong
@@ -126,9 +129,12 @@ pub(super) fn refused(refusal: &Refusal) -> Exit {
 }
 
 /// Shows why a document was refused: each mistake in its place, as compilers print them.
-pub(super) fn refused_text(origin: &str, refusal: &Refusal) -> Exit {
+pub(super) fn refused_text(json: bool, origin: &str, refusal: &Refusal) -> Exit {
     if !matches!(refusal.reason.as_str(), "DOCUMENT_INVALID" | "DOCUMENT_UNMET") {
-        return refused(refusal);
+        return refused(json, refusal);
+    }
+    if json {
+        println!("{}", super::json::refusal(refusal));
     }
     for (place, description) in &refusal.faults {
         // The last one may say how many there are more, and is in no place.

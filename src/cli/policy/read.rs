@@ -29,7 +29,7 @@ impl Get {
                 super::print(self.asking.json, || wire::status(&status), &status.text);
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 }
@@ -46,7 +46,7 @@ impl List {
         let mut client = self.asking.client().await?;
         let found = match kind.all(&mut client).await {
             Ok(found) => found,
-            Err(refusal) => return Ok(refused(&refusal)),
+            Err(refusal) => return Ok(refused(self.asking.json, &refusal)),
         };
         let rows = found.iter().map(|version| {
             vec![
@@ -81,7 +81,7 @@ impl Versions {
         let mut client = self.asking.client().await?;
         let active = match kind.get(&mut client, self.name.clone(), 0).await {
             Ok(status) => status.active.map_or(0, |active| active.version),
-            Err(refusal) => return Ok(refused(&refusal)),
+            Err(refusal) => return Ok(refused(self.asking.json, &refusal)),
         };
         match kind.versions(&mut client, self.name, self.most).await {
             Ok(versions) => {
@@ -92,7 +92,7 @@ impl Versions {
                 super::print(self.asking.json, value, &words::versions(&versions, active));
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Status {
                 let rejected = found.iter().any(|(_, status)| status.last_rejection.is_some());
                 Ok(if rejected { Exit::Failed } else { Exit::Done })
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 }

@@ -55,7 +55,7 @@ impl RolloutArgs {
                 super::print(self.asking.json, value, &text);
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 }

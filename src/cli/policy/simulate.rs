@@ -16,8 +16,8 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "POLICY")]
     baseline: Option<String>,
     /// Only failures of the last TIME.
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = change::time)]
+    since: Option<prost_types::Duration>,
     /// Only of this pipeline.
     #[arg(long, default_value = "")]
     pipeline: String,
@@ -30,10 +30,10 @@ pub(super) struct Simulate {
 
 impl Simulate {
     fn request(&self) -> anyhow::Result<pb::SimulatePolicyRequest> {
-        let start_time = match &self.since {
+        let start_time = match self.since {
             None => None,
-            Some(text) => {
-                let back = std::time::Duration::try_from(change::time(text)?)?;
+            Some(since) => {
+                let back = std::time::Duration::try_from(since)?;
                 Some(prost_types::Timestamp::from(std::time::SystemTime::now() - back))
             }
         };
@@ -60,7 +60,7 @@ impl Simulate {
                 super::print(self.asking.json, || wire::simulation(&response), &told(&response));
                 Ok(Exit::Done)
             }
-            Err(refusal) => Ok(refused(&refusal)),
+            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
         }
     }
 }

@@ -136,7 +136,7 @@ impl Validate {
             };
             match found {
                 Ok(problems) => checked.push(Checked::there(origin, &problems)),
-                Err(refusal) => return Ok(Err(refused(&refusal))),
+                Err(refusal) => return Ok(Err(refused(self.json, &refusal))),
             }
         }
         Ok(Ok(checked))

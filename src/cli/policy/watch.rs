@@ -27,14 +27,14 @@ impl Watch {
         let request = pb::WatchPoliciesRequest { names: self.names };
         let mut stream = match client::call(client.watch_policies(request)).await {
             Ok(stream) => stream,
-            Err(refusal) => return Ok(refused(&refusal)),
+            Err(refusal) => return Ok(refused(self.asking.json, &refusal)),
         };
         let mut seen = 0;
         while self.count.is_none_or(|most| seen < most) {
             match stream.message().await {
                 Ok(Some(message)) => show(&message, self.asking.json)?,
                 Ok(None) => return Ok(Exit::Done),
-                Err(status) => return Ok(refused(&client::refusal(&status))),
+                Err(status) => return Ok(refused(self.asking.json, &client::refusal(&status))),
             }
             seen += 1;
         }

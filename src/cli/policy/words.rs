@@ -4,6 +4,8 @@ use comfy_table::presets::{NOTHING, UTF8_HORIZONTAL_ONLY};
 use comfy_table::{ContentArrangement, Table, TableStyle};
 
 use crate::api::pb;
+use crate::document::{DurationText, printable};
+use crate::failure::FailureCause;
 
 /// A table without a frame, which takes as much room as its words need.
 pub(in crate::cli) fn table(
@@ -58,7 +60,9 @@ fn styled(
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.to_vec());
     for row in rows {
-        table.add_row(row);
+        // Lines of a cell are its own; whatever else is not seen came from a document or a caller.
+        let cell = |text: String| text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
+        table.add_row(row.into_iter().map(cell).collect::<Vec<_>>());
     }
     format!("{}\n", table.trim_fmt())
 }
@@ -121,7 +125,7 @@ pub(in crate::cli) fn problems(origin: &str, problems: &[pb::Problem]) -> String
             problem.line,
             problem.column,
             severity(problem.severity()),
-            problem.message
+            printable(&problem.message)
         )
     };
     problems.iter().map(line).collect()
@@ -148,7 +152,9 @@ pub(in crate::cli) fn changes(
     let mut text = String::new();
     if !rows.is_empty() {
         let rows = rows.into_iter().map(|(domain, causes, target, summary)| {
-            vec![domain, causes.join(", "), target, summary]
+            let causes =
+                if is_whole(&domain, &causes) { "all".to_owned() } else { causes.join(", ") };
+            vec![domain, causes, target, summary]
         });
         text.push_str(&table(&["domain", "causes", "target", "change"], rows));
     }
@@ -160,6 +166,12 @@ pub(in crate::cli) fn changes(
         text.push('\n');
     }
     text
+}
+
+/// Whether these are all causes of the domain.
+fn is_whole(domain: &str, causes: &[String]) -> bool {
+    let mut own = FailureCause::ALL.iter().filter(|cause| cause.domain().name() == domain);
+    own.all(|cause| causes.iter().any(|one| one == cause.name()))
 }
 
 /// Versions, with a mark at the one that serves.
@@ -177,7 +189,7 @@ pub(in crate::cli) fn versions(versions: &[pb::DocumentVersion], active: u64) ->
             version.author.clone(),
             time(version.create_time),
             short_hash(&version.content_hash),
-            comment.trim_end().to_owned(),
+            printable(comment.trim_end()).into_owned(),
         ]
     });
     table(&["version", "", "owner", "author", "stored", "hash", "comment"], rows)
@@ -192,7 +204,7 @@ pub(in crate::cli) fn status(name: &str, status: &pb::DocumentStatus) -> String 
             owner(active.owner()),
             short_hash(&active.content_hash),
             time(active.create_time),
-            active.author
+            printable(&active.author)
         ),
         None if status.last_rejection.is_none() => format!("{name}: gone\n"),
         None => format!("{name}: no version serves\n"),
@@ -215,7 +227,10 @@ pub(in crate::cli) fn status(name: &str, status: &pb::DocumentStatus) -> String 
 /// `10 %`
 pub(in crate::cli) fn percent(share: f64) -> String {
     // Two digits after the point are enough for any share that somebody would ask for.
-    format!("{} %", (share * 10_000.0).round() / 100.0)
+    match (share * 10_000.0).round() / 100.0 {
+        0.0 if share > 0.0 => "under 0.01 %".to_owned(),
+        percent => format!("{percent} %"),
+    }
 }
 
 /// When a rollout ends by itself, one line.
@@ -240,7 +255,10 @@ pub(in crate::cli) fn guards(guards: Option<&pb::RolloutGuards>) -> String {
     };
     let promoted = guards.promote_after.map_or_else(
         || "promoted by hand only".to_owned(),
-        |after| format!("promoted after {}", crate::cli::show::seconds(after)),
+        |after| {
+            let after = DurationText(after.try_into().unwrap_or_default());
+            format!("promoted after {after}")
+        },
     );
     format!("  {taken_back}; {promoted}; judged from {} runs on each\n", guards.sample_min)
 }
@@ -255,7 +273,7 @@ pub(in crate::cli) fn rollout_text(rollout: &pb::Rollout) -> String {
         time(rollout.start_time)
     );
     if !rollout.reason.is_empty() {
-        text.push_str(&format!(": {}", rollout.reason));
+        text.push_str(&format!(": {}", printable(&rollout.reason)));
     }
     text.push('\n');
     if rollout.state() == pb::RolloutState::Active {

@@ -68,6 +68,16 @@ fn one_owner_at_a_time() {
         refused.to_string(),
         "the document belongs to the file ann; change it there, or take it away"
     );
+    // A file that took over what the API had stored has not written it.
+    let mut taken_over = Book::default();
+    assert_eq!(push(&mut taken_over, &with(Owner::Api, "a")).unwrap(), 1);
+    let mut entry = Entry::clone(taken_over.get(Kind::Policy, "p").unwrap());
+    entry.owner = Owner::File;
+    taken_over.put(entry);
+    assert_eq!(
+        push(&mut taken_over, &with(Owner::Api, "b")).unwrap_err().to_string(),
+        "the document belongs to its file; change it there, or take it away"
+    );
     // Its file went away, and came back.
     let mut freed = Entry::clone(book.get(Kind::Policy, "p").unwrap());
     freed.owner = Owner::Api;

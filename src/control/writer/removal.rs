@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Effect, Writer};
-use crate::control::book::TOMBSTONES_MAX;
+use crate::control::book::{TOMBSTONES_MAX, file_of};
 use crate::control::change::{ChangeError, Removal};
 use crate::control::{AuditAction, AuditEntry};
 use crate::journal::documents::{Entry, Kind, Owner, Version};
@@ -19,11 +19,7 @@ impl Writer {
         let entry = self.entry(kind, &name)?.clone();
         let active = entry.active_version().cloned();
         let Some(active) = active.filter(|_| entry.owner == Owner::Api) else {
-            let origin = entry.active_version().map(|version| version.author.clone());
-            return Err(ChangeError::Owned {
-                owner: entry.owner,
-                origin: origin.unwrap_or_default(),
-            });
+            return Err(ChangeError::Owned { owner: entry.owner, origin: file_of(&entry) });
         };
         if expected.is_some_and(|expected| expected != entry.active) {
             return Err(ChangeError::Stale { current: entry.active });

@@ -203,6 +203,8 @@ async fn faults_of_a_request_are_told_all_at_once() {
             Some(0.5),
             Some(pb::RolloutGuards { cost_max_increase: Some(-1.0), ..Default::default() }),
         ),
+        // Conditions that nobody would watch.
+        (Some(1.0), Some(pb::RolloutGuards { cost_max_increase: Some(1.0), ..Default::default() })),
     ] {
         let request = pb::PushPolicyRequest {
             rollout_share: share,

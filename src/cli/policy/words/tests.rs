@@ -1,5 +1,6 @@
 use super::*;
 use crate::cli::policy::{change, explain, simulate};
+use crate::failure::FailureDomain;
 
 fn version(version: u64, comment: &str, rollback_of: u64) -> pb::DocumentVersion {
     pb::DocumentVersion {
@@ -22,6 +23,33 @@ fn route(cause: &str, rule: &str, ladder: &[&str]) -> pb::Route {
         rule: rule.to_owned(),
         ladder: ladder.iter().map(|rung| (*rung).to_owned()).collect(),
     }
+}
+
+#[test]
+fn what_others_wrote_cannot_reach_into_a_terminal() {
+    let shown = versions(&[version(1, "two\nlines \u{1b}[2J", 0)], 1);
+    assert!(shown.contains("two\\u{a}lines \\u{1b}[2J"), "{shown}");
+    let reason = "ended by mona: \u{1b}[31mred".to_owned();
+    let shown = rollout_text(&pb::Rollout { reason, ..Default::default() });
+    assert!(shown.contains("mona: \\u{1b}[31mred"), "{shown}");
+}
+
+#[test]
+fn a_whole_domain_and_a_tiny_share_in_words() {
+    let change = |cause: &FailureCause| pb::RouteChange {
+        after: Some(route(cause.name(), "b", &[])),
+        summary: "drops fallback_to_cache".to_owned(),
+        ..Default::default()
+    };
+    let own = |cause: &&FailureCause| cause.domain() == FailureDomain::Infrastructure;
+    let all: Vec<_> = FailureCause::ALL.iter().filter(own).map(change).collect();
+    let row = |changed: &[pb::RouteChange]| {
+        let shown = changes(changed, 0, &[]);
+        shown.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(row(&all), "all");
+    assert_eq!(row(&all[1..2]), "dns");
+    assert_eq!([0.1, 0.000_001, 0.0].map(percent), ["10 %", "under 0.01 %", "0 %"]);
 }
 
 #[test]
@@ -52,8 +80,13 @@ fn changes_as_a_table() {
         ..Default::default()
     };
     assert_eq!(
-        change::told(&response, false),
+        change::told(&response, false, None),
         "careful: version 3 is in force on 1 of 1 replicas\n"
+    );
+    assert_eq!(
+        change::told(&response, false, Some(0.1)),
+        "careful: version 3 is in force on 1 of 1 replicas\n  no rollout: there is no other version to \
+         compare it with\n"
     );
     let rollout = pb::Rollout {
         version: 3,
@@ -69,9 +102,9 @@ fn changes_as_a_table() {
     };
     let response = pb::PushPolicyResponse { rollout: Some(rollout), ..response };
     assert_eq!(
-        change::told(&response, false),
+        change::told(&response, false, None),
         "careful: version 3 serves 10 % of the runs, the version before it the others\n  taken back \
-         at failed 5 points more, or p95 20 % more; promoted after 600.0s; judged from 20 runs on \
+         at failed 5 points more, or p95 20 % more; promoted after 10m; judged from 20 runs on \
          each\n"
     );
 }
