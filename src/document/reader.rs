@@ -15,8 +15,10 @@ use super::{Node, NodeValue, Position, Problem};
 
 /// Most levels of lists and mappings.
 pub(super) const DEPTH_MAX: usize = 32;
-/// Most values and keys; what an alias repeats and what an anchor keeps count too.
+/// Most values and keys.
 pub(super) const NODES_MAX: usize = 200_000;
+/// Most of what anchors keep and aliases repeat, so that a few hundred bytes are not a large document.
+pub(super) const REPEATED_MAX: usize = 20_000;
 /// Most items of one list, and members of one mapping.
 pub(super) const ITEMS_MAX: usize = 10_000;
 /// Most anchors, and most aliases.
@@ -44,6 +46,7 @@ struct Reader {
     anchors: usize,
     aliases: usize,
     nodes: usize,
+    repeated: usize,
     documents: usize,
     root: Option<Node>,
 }
@@ -128,10 +131,10 @@ impl Reader {
                 return Err(self.problem(position, "a key is missing"));
             }
             let merge = plain && text == "<<";
-            self.keep(anchor, position, || Node {
-                position,
-                value: NodeValue::Text(text.clone().into_owned()),
-            })?;
+            if anchor > 0 {
+                let value = NodeValue::Text(text.clone().into_owned());
+                self.keep(anchor, &Node { position, value })?;
+            }
             return if merge {
                 self.put_key(Key::Merge(position))
             } else {
@@ -141,7 +144,7 @@ impl Reader {
         let value = resolve(text, style, tag).map_err(|reason| self.problem(position, &reason))?;
         self.count(1, position)?;
         let node = Node { position, value };
-        self.keep(anchor, position, || node.clone())?;
+        self.keep(anchor, &node)?;
         self.put(node)
     }
 
@@ -177,7 +180,7 @@ impl Reader {
             Kind::Map(map) => NodeValue::Map(merge(map)),
         };
         let node = Node { position, value };
-        self.keep(anchor, position, || node.clone())?;
+        self.keep(anchor, &node)?;
         self.put(node)
     }
 
@@ -204,7 +207,7 @@ impl Reader {
         if self.open.len() + depth > DEPTH_MAX {
             return Err(self.too_deep(position));
         }
-        self.count(nodes, position)?;
+        self.count_repeated(nodes, position)?;
         // Counted before it is made.
         match self.anchored.get(&anchor) {
             Some(anchored) => self.put(Node { position, value: anchored.node.value.clone() }),
@@ -213,23 +216,17 @@ impl Reader {
     }
 
     /// Keeps a value that has an anchor.
-    fn keep(
-        &mut self,
-        anchor: usize,
-        position: Position,
-        node: impl FnOnce() -> Node,
-    ) -> Result<(), Problem> {
+    fn keep(&mut self, anchor: usize, node: &Node) -> Result<(), Problem> {
         if anchor == 0 {
             return Ok(());
         }
         self.anchors += 1;
         if self.anchors > ALIASES_MAX {
-            return Err(self.problem(position, &format!("more than {ALIASES_MAX} anchors")));
+            return Err(self.problem(node.position, &format!("more than {ALIASES_MAX} anchors")));
         }
-        let node = node();
-        let (nodes, depth) = size(&node);
-        self.count(nodes, position)?;
-        self.anchored.insert(anchor, Anchored { node, nodes, depth });
+        let (nodes, depth) = size(node);
+        self.count_repeated(nodes, node.position)?;
+        self.anchored.insert(anchor, Anchored { node: node.clone(), nodes, depth });
         Ok(())
     }
 
@@ -299,6 +296,15 @@ impl Reader {
             return Ok(());
         }
         Err(self.problem(position, &format!("more than {NODES_MAX} values")))
+    }
+
+    fn count_repeated(&mut self, nodes: usize, position: Position) -> Result<(), Problem> {
+        self.repeated += nodes;
+        if self.repeated <= REPEATED_MAX {
+            return Ok(());
+        }
+        let reason = format!("anchors and aliases repeat more than {REPEATED_MAX} values");
+        Err(self.problem(position, &reason))
     }
 
     fn too_deep(&self, position: Position) -> Problem {

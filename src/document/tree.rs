@@ -62,7 +62,8 @@ impl Document {
     ///
     /// # Errors
     /// One [`Problem`] with its place: not YAML, a key that stands twice, or over a limit (1 MiB, 32
-    /// levels, 200,000 values, 10,000 items of a list or mapping, 100 anchors, 100 aliases).
+    /// levels, 200,000 values, 10,000 items of a list or mapping, 100 anchors and 100 aliases that
+    /// repeat 20,000 values).
     pub fn parse(name: impl Into<String>, text: impl Into<Arc<str>>) -> Result<Self, Problem> {
         let (name, text) = (name.into(), text.into());
         if text.len() > BYTES_MAX {

@@ -147,6 +147,7 @@ fn what_is_refused_names_its_place() {
     let members = |n: usize| (0..n).map(|i| format!("k{i}: x\n")).collect::<String>();
     let doubled =
         format!("- &a [{}]\n- &b [*a, *a, *a, *a, *a, *a]\n- [*b, *b, *b]\n", many(9_999));
+    let lists = format!("- [{}]\n", vec!["x"; 9_999].join(",")).repeat(21);
     for (text, expected) in [
         ("a: {b: 1, c: 2, b: 3}", "1:17: error: a.b: cannot be read: this key stands here twice"),
         ("a: &a [*a]", "1:8: error: a[0]: cannot be read: an alias stands inside what it repeats"),
@@ -167,7 +168,11 @@ fn what_is_refused_names_its_place() {
         (&members(10_001), "10001:1: error: k10000: cannot be read: a mapping has at most 10000 m"),
         (&anchors(101), "101:9: error: [100]: cannot be read: more than 100 anchors"),
         (&format!("&a x: [{}]", vec!["*a"; 101].join(",")), "1:308: error: x[100]: cannot be read"),
-        (&doubled, "3:4: error: [2][0]: cannot be read: more than 200000 values"),
+        (
+            &doubled,
+            "2:11: error: [1][1]: cannot be read: anchors and aliases repeat more than 20000",
+        ),
+        (&lists, "20:20000: error: [19][9998]: cannot be read: more than 200000 values"),
     ] {
         let told = json(text).unwrap_err();
         assert!(told.starts_with(expected), "{told}\n  is not {expected}");
