@@ -24,7 +24,7 @@ use crate::api::pb::operations_service_server::OperationsServiceServer;
 use crate::api::pb::pipeline_service_server::PipelineServiceServer;
 use crate::api::pb::policy_service_server::PolicyServiceServer;
 use crate::api::tls::{Tls, TlsKeeper};
-use crate::api::{DeadlineLimits, OperationsApi, PipelineApi, PolicyApi, pb, server};
+use crate::api::{DeadlineLimits, OperationsApi, Paced, PipelineApi, PolicyApi, pb, server};
 use crate::config::Config;
 use crate::control::Library;
 use crate::control::audit::{AuditFile, AuditLog};
@@ -249,8 +249,9 @@ impl Service {
         (listener, tls): (TcpListener, Option<Tls>),
     ) -> anyhow::Result<()> {
         let limits = &config.limits;
-        let policy = PolicyApi::new(library, self.engine.clone(), self.listeners.clone());
+        let policy = PolicyApi::new(library.clone(), self.engine.clone(), self.listeners.clone());
         let policy = PolicyServiceServer::new(policy).max_decoding_message_size(2 << 20);
+        let policy = Paced::new(policy, library);
         let (engine, audit) = (self.engine.clone(), self.audit.clone());
         let operations = OperationsApi::new(engine, audit, self.listeners.clone());
         let operations = OperationsServiceServer::new(operations);

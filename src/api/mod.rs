@@ -18,4 +18,4 @@ mod watched;
 pub use context::DeadlineLimits;
 pub use operations_service::OperationsApi;
 pub use pipeline_service::PipelineApi;
-pub use policy::PolicyApi;
+pub use policy::{Paced, PolicyApi};

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::book::Book;
 use super::change::{ChangeError, Done, Push, Removal, Rollback, RolloutEnd, Stored};
 use super::older::Older;
+use super::rounds::Rounds;
 use super::seed::{self, LibrarySettings, SeedError};
 use super::writer::files::Scan;
 use super::writer::{Writer, not_found};
@@ -37,6 +38,7 @@ pub struct Library {
 struct Inner {
     commands: mpsc::Sender<Command>,
     book: watch::Receiver<Arc<Book>>,
+    rounds: Arc<Rounds>,
     active: Arc<ActiveDocuments>,
     checker: Documents,
     checks: Semaphore,
@@ -75,9 +77,10 @@ impl Library {
         self.inner.book.borrow().clone()
     }
 
-    /// Every document now and after each change. Who is slow sees the newest only.
+    /// Every document after each change from now on. Who is slow sees the newest only, and who
+    /// reads [`Self::book`] after this misses nothing.
     pub fn watch(&self) -> watch::Receiver<Arc<Book>> {
-        self.inner.book.clone()
+        self.inner.rounds.join()
     }
 
     /// A document.
@@ -109,12 +112,20 @@ impl Library {
         checked.await.map_err(|_| ChangeError::Internal)
     }
 
+    /// Whether a change would be taken at this moment.
+    ///
+    /// # Errors
+    /// [`ChangeError::Busy`].
+    pub fn may_change(&self) -> Result<(), ChangeError> {
+        self.inner.pace(Pace::look)
+    }
+
     /// Stores a document and puts it in force.
     ///
     /// # Errors
     /// See [`ChangeError`]; nothing has changed then.
     pub async fn push(&self, push: Push) -> Result<Stored, ChangeError> {
-        self.inner.pace()?;
+        self.inner.pace(Pace::take)?;
         let done = self.ask(|answer| Command::Push(Box::new(push), answer)).await?;
         stored(done)
     }
@@ -124,7 +135,7 @@ impl Library {
     /// # Errors
     /// See [`ChangeError`]; nothing has changed then.
     pub async fn rollback(&self, rollback: Rollback) -> Result<Stored, ChangeError> {
-        self.inner.pace()?;
+        self.inner.pace(Pace::take)?;
         stored(self.ask(|answer| Command::Rollback(rollback, answer)).await?)
     }
 
@@ -144,7 +155,7 @@ impl Library {
     /// # Errors
     /// See [`ChangeError`]; nothing has changed then.
     pub async fn remove(&self, removal: Removal) -> Result<Arc<Version>, ChangeError> {
-        self.inner.pace()?;
+        self.inner.pace(Pace::take)?;
         match self.ask(|answer| Command::Remove(removal, answer)).await? {
             Done::Removed(version) => Ok(version),
             Done::Stored(_) | Done::Ended(_) => Err(ChangeError::Internal),
@@ -211,9 +222,12 @@ fn stored(done: Done) -> Result<Stored, ChangeError> {
 }
 
 impl Inner {
-    fn pace(&self) -> Result<(), ChangeError> {
+    fn pace(
+        &self,
+        ask: impl FnOnce(&mut Pace, Instant) -> Result<(), Duration>,
+    ) -> Result<(), ChangeError> {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.take(Instant::now()).map_err(|retry_after| ChangeError::Busy { retry_after })
+        ask(&mut pace, Instant::now()).map_err(|retry_after| ChangeError::Busy { retry_after })
     }
 }
 
@@ -230,13 +244,19 @@ impl Pace {
         Self { per_second, left: 2.0 * per_second, at: now }
     }
 
-    fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    /// Whether there is a change left, without taking it.
+    fn look(&mut self, now: Instant) -> Result<(), Duration> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = (self.left + passed * self.per_second).min(2.0 * self.per_second);
         self.at = now;
         if self.left < 1.0 {
             return Err(Duration::from_secs_f64((1.0 - self.left) / self.per_second));
         }
+        Ok(())
+    }
+
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        self.look(now)?;
         self.left -= 1.0;
         Ok(())
     }
@@ -247,10 +267,12 @@ pub(super) fn start(writer: Writer, settings: &LibrarySettings) -> Library {
     let (commands, asked) = mpsc::channel(WAITING_MAX);
     let (tasks, scans) = (settings.tasks.clone(), commands.clone());
     writer.published.send_replace(Arc::new(writer.book.clone()));
+    let (rounds, published) = (Arc::new(Rounds::new()), writer.published.subscribe());
     let library = Library {
         inner: Arc::new(Inner {
             commands,
-            book: writer.published.subscribe(),
+            book: published.clone(),
+            rounds: rounds.clone(),
             active: writer.active.clone(),
             checker: settings.checker.clone(),
             checks: Semaphore::new(CHECKS_MAX),
@@ -261,6 +283,7 @@ pub(super) fn start(writer: Writer, settings: &LibrarySettings) -> Library {
     };
     let stop = tasks.clone();
     tasks.spawn(async move { write(writer, asked, &stop).await });
+    tasks.spawn_until_stopped(async move { rounds.tell(published).await });
     let dirs = (settings.policies_dir.clone(), settings.pipelines_dir.clone());
     if dirs.0.is_some() || dirs.1.is_some() {
         let watched = tasks.clone();
@@ -328,6 +351,8 @@ mod tests {
         let taken = (0..100).filter(|_| pace.take(start).is_ok()).count();
         assert_eq!(taken, 20);
         assert_eq!(pace.take(start), Err(Duration::from_millis(100)));
+        let later = start + Duration::from_millis(101);
+        assert_eq!((pace.look(later), pace.look(later)), (Ok(()), Ok(())), "looking takes nothing");
         assert_eq!(pace.take(start + Duration::from_millis(101)), Ok(()));
         assert!(pace.take(start + Duration::from_millis(102)).is_err());
     }

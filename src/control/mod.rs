@@ -2,7 +2,8 @@
 //!
 //! Read [`library`] first: everybody who wants something asks there. One `writer` makes every
 //! change, one after the other: judged by the rules of the [`book`], compiled ([`check`]), stored,
-//! and only then put in force. Files are read by `files`, watched by `watch`.
+//! and only then put in force; `rounds` tells whoever watches. Files are read by `files`, watched by
+//! `watch`.
 
 pub mod audit;
 pub mod book;
@@ -12,6 +13,7 @@ mod files;
 mod fixed;
 pub mod library;
 mod older;
+mod rounds;
 mod seed;
 mod watch;
 mod writer;

@@ -6,6 +6,7 @@ mod convert;
 mod diff;
 mod documents;
 mod explain;
+mod pace;
 mod resolve;
 mod rollout;
 mod simulate;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use futures_util::Stream;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
+
+pub use pace::Paced;
 
 use super::pb;
 use super::pb::policy_service_server::PolicyService;

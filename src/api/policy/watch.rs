@@ -17,7 +17,7 @@ use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::{context, pb, watched};
 use crate::control::ChangeError;
 use crate::control::book::Book;
-use crate::journal::documents::Kind;
+use crate::journal::documents::{Entry, Kind};
 use crate::tasks::Tasks;
 
 /// Names that one watcher may ask for.
@@ -27,9 +27,11 @@ const FOREVER: Duration = Duration::from_secs(24 * 3_600);
 
 struct Watcher {
     names: BTreeSet<String>,
-    book: watch::Receiver<Arc<Book>>,
-    /// The library's stamp up to which everything was sent; `None` before the first message.
-    seen: Option<u64>,
+    /// What the first message tells; `None` after it.
+    start: Option<Arc<Book>>,
+    changes: watch::Receiver<Arc<Book>>,
+    /// The library's stamp up to which everything was sent.
+    seen: u64,
     stop: Tasks,
     over: bool,
 }
@@ -46,10 +48,14 @@ pub(super) async fn watch_policies(
         let fault = crate::api::status::FieldFault::new("names", fault);
         return Err(crate::api::status::of_faults(&[fault]));
     }
+    // In this order, so that no change is between them.
+    let changes = api.library.watch();
+    let start = api.library.book();
     let watcher = Watcher {
         names: names.into_iter().collect(),
-        book: api.library.watch(),
-        seen: None,
+        start: Some(start),
+        changes,
+        seen: 0,
         stop: api.tasks.clone(),
         over: false,
     };
@@ -65,23 +71,28 @@ impl Watcher {
         if self.over {
             return None;
         }
+        if let Some(start) = self.start.take() {
+            self.seen = start.stamp();
+            // What was removed before the first message is nothing to tell.
+            let policies = self.told(start.of(Kind::Policy));
+            return Some(Ok(pb::WatchPoliciesResponse { policies }));
+        }
         loop {
-            if self.seen.is_some() {
-                tokio::select! {
-                    biased;
-                    () = self.stop.stopping() => return self.end(),
-                    changed = self.book.changed() => {
-                        if changed.is_err() {
-                            return self.end();
-                        }
+            tokio::select! {
+                biased;
+                () = self.stop.stopping() => return self.end(),
+                changed = self.changes.changed() => {
+                    if changed.is_err() {
+                        return self.end();
                     }
                 }
             }
-            let book = self.book.borrow_and_update().clone();
-            let first = self.seen.is_none();
-            let policies = self.news(&book);
-            self.seen = Some(book.stamp());
-            if first || !policies.is_empty() {
+            let book = self.changes.borrow_and_update().clone();
+            let news = book.all(Kind::Policy).filter(|entry| entry.stamp > self.seen);
+            let policies = self.told(news);
+            // A watcher may be told later of what it read at its start.
+            self.seen = self.seen.max(book.stamp());
+            if !policies.is_empty() {
                 return Some(Ok(pb::WatchPoliciesResponse { policies }));
             }
         }
@@ -92,13 +103,9 @@ impl Watcher {
         Some(Err(status::of_change(&ChangeError::Stopping)))
     }
 
-    /// Policies that changed since the last message.
-    fn news(&self, book: &Book) -> Vec<pb::DocumentStatus> {
-        // What was removed before the first message is nothing to tell.
-        let gone = self.seen.is_some();
-        book.all(Kind::Policy)
-            .filter(|entry| gone || !entry.is_removed())
-            .filter(|entry| self.seen.is_none_or(|seen| entry.stamp > seen))
+    /// Those that it asked for.
+    fn told<'a>(&self, entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<pb::DocumentStatus> {
+        entries
             .filter(|entry| self.names.is_empty() || self.names.contains(&*entry.name))
             .map(|entry| convert::status(entry))
             .collect()

@@ -122,6 +122,27 @@ async fn a_storm_of_pushes_is_held_back_and_told_when_to_come_again() {
     rig.stop().await;
 }
 
+/// What comes too fast is refused before it is read: what is wrong with it is not told.
+#[tokio::test]
+async fn a_push_beyond_the_pace_is_refused_unread() {
+    let rig =
+        Plan::new().target("main", "m").config("limits: {changes_per_second: 1}").start().await;
+    let mut unread = None;
+    for n in 0..100_u32 {
+        let text = format!("# {n}\n{}", retrying(1));
+        let _ = rig.push(pushing("p", &text)).await;
+        let refused = rig.push(pushing("not a name", "")).await.unwrap_err();
+        if told(&refused) != "InvalidArgument INVALID_REQUEST" {
+            unread = Some(refused);
+            break;
+        }
+    }
+    let unread = unread.expect("a hundred in less than a hundred seconds");
+    assert_eq!(told(&unread), "ResourceExhausted TOO_MANY_CHANGES");
+    assert!(unread.refusal.retry_after.is_some());
+    rig.stop().await;
+}
+
 /// P05: a condition that cannot be evaluated counts as not met, and is an alert until another version
 /// serves.
 #[tokio::test]
