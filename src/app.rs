@@ -25,7 +25,7 @@ use crate::api::pb::pipeline_service_server::PipelineServiceServer;
 use crate::api::pb::policy_service_server::PolicyServiceServer;
 use crate::api::tls::{Tls, TlsKeeper};
 use crate::api::{DeadlineLimits, OperationsApi, Paced, PipelineApi, PolicyApi, pb, server};
-use crate::config::Config;
+use crate::config::{Config, Limits, TelemetryConfig};
 use crate::control::Library;
 use crate::control::audit::{AuditFile, AuditLog};
 use crate::engine::admission::AdmissionSettings;
@@ -120,11 +120,7 @@ impl Service {
         let read = read(options, simulator.as_ref().map(Simulator::addr))?;
         let Read { mut config, targets, documents: checker, authentication, embeddings, tls } =
             read;
-        config.data.address = options.data_address.unwrap_or(config.data.address);
-        if options.forgetful {
-            config.cache.durable = None;
-        }
-        config.control.address = options.control_address.unwrap_or(config.control.address);
+        overlay(&mut config, options);
         refuse_exposure(&config)?;
         let audit = audit_log(&config)?;
         let alerts = Arc::<Alerts>::default();
@@ -133,14 +129,7 @@ impl Service {
             prepare::library(options, &config, checker, keepers, documents).await?;
         let data = server::bind(config.data.address).await?;
         let control = server::bind(config.control.address).await?;
-        let telemetry = telemetry::start(&TelemetrySettings {
-            otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
-            service_name: config.telemetry.service_name.clone(),
-            resource: config.telemetry.resource.clone(),
-            sample_ratio: config.telemetry.sample_ratio,
-            log_filter: (!options.quiet).then(|| config.telemetry.log.clone()),
-            log_json: config.telemetry.log_json,
-        })?;
+        let telemetry = telemetry::start(&telemetry_settings(&config, options.quiet))?;
         for report in &warnings {
             tracing::warn!(document = %report.origin, "{}", report.problems);
         }
@@ -152,27 +141,16 @@ impl Service {
             documents: library.active().clone(),
             alerts: alerts.clone(),
             default_policy: config.default_policy.clone(),
-            admission: AdmissionSettings {
-                runs_max: config.limits.runs_max,
-                runs_per_caller_max: config.limits.runs_per_caller_max,
-                queue_max: config.limits.runs_queue_max,
-                queue_timeout: config.limits.runs_queue_timeout,
-            },
+            admission: admission(&config.limits),
             runs_remembered: config.limits.runs_remembered,
             cache,
-            record: RecordLimits {
-                failures: config.limits.failures_recorded,
-                bytes: config.limits.failures_recorded_bytes,
-            },
+            record: recorded(&config.limits),
             run_timeout: config.limits.run_timeout,
             stream_stall: config.limits.stream_stall,
             tracer: telemetry.tracer(),
             tasks: runs.clone(),
         });
-        let watching = engine.clone();
-        listeners.spawn_until_stopped(async move { watching.settle_alerts().await });
-        let (watching, most) = (engine.clone(), config.limits.memory_bytes_max);
-        listeners.spawn_until_stopped(async move { watching.watch_memory(most).await });
+        watch(&engine, config.limits.memory_bytes_max, &listeners);
         let mut service = Self {
             data_address: data.local_addr()?,
             control_address: control.local_addr()?,
@@ -312,6 +290,43 @@ impl Service {
 }
 
 /// The command line may have put a listener where the configuration would not have.
+/// What the command line says over the configuration's word.
+fn overlay(config: &mut Config, options: &Options) {
+    config.data.address = options.data_address.unwrap_or(config.data.address);
+    config.control.address = options.control_address.unwrap_or(config.control.address);
+    if options.forgetful {
+        config.cache.durable = None;
+    }
+}
+
+fn telemetry_settings(config: &Config, quiet: bool) -> TelemetrySettings {
+    let TelemetryConfig { otlp_endpoint, service_name, resource, sample_ratio, log, log_json } =
+        config.telemetry.clone();
+    let log_filter = (!quiet).then_some(log);
+    TelemetrySettings { otlp_endpoint, service_name, resource, sample_ratio, log_filter, log_json }
+}
+
+fn admission(limits: &Limits) -> AdmissionSettings {
+    AdmissionSettings {
+        runs_max: limits.runs_max,
+        runs_per_caller_max: limits.runs_per_caller_max,
+        queue_max: limits.runs_queue_max,
+        queue_timeout: limits.runs_queue_timeout,
+    }
+}
+
+fn recorded(limits: &Limits) -> RecordLimits {
+    RecordLimits { failures: limits.failures_recorded, bytes: limits.failures_recorded_bytes }
+}
+
+/// What the engine does beside its runs, until the listeners stop.
+fn watch(engine: &Engine, memory_bytes_max: Option<u64>, listeners: &Tasks) {
+    let watching = engine.clone();
+    listeners.spawn_until_stopped(async move { watching.settle_alerts().await });
+    let watching = engine.clone();
+    listeners.spawn_until_stopped(async move { watching.watch_memory(memory_bytes_max).await });
+}
+
 fn refuse_exposure(config: &Config) -> anyhow::Result<()> {
     let listeners = [&config.data, &config.control];
     let exposed = listeners.iter().flat_map(|listener| listener.exposed(config.auth.is_some()));

@@ -326,19 +326,7 @@ fn raw_step(spec: &pb::StepSpec, faults: &mut Faults) -> Option<RawStep> {
         .enumerate()
         .map(|(index, message)| raw_message(message, &format!("inline.messages[{index}]"), faults))
         .collect();
-    let tools = spec
-        .tools
-        .iter()
-        .enumerate()
-        .map(|(index, tool)| {
-            let field = format!("inline.tools[{index}].parameters_json");
-            RawTool {
-                name: tool.name.clone(),
-                description: some(&tool.description),
-                parameters: optional_json(&tool.parameters_json, &field, faults),
-            }
-        })
-        .collect();
+    let tools = raw_tools(&spec.tools, faults);
     let sampling = spec.sampling.as_ref().map(|sampling| RawSampling {
         temperature: sampling.temperature,
         top_p: sampling.top_p,
@@ -395,6 +383,18 @@ fn raw_step(spec: &pb::StepSpec, faults: &mut Faults) -> Option<RawStep> {
         ..RawStep::default()
     };
     (faults.0.len() == before).then_some(step)
+}
+
+fn raw_tools(tools: &[pb::Tool], faults: &mut Faults) -> Vec<RawTool> {
+    let mut raw = |(index, tool): (usize, &pb::Tool)| {
+        let field = format!("inline.tools[{index}].parameters_json");
+        RawTool {
+            name: tool.name.clone(),
+            description: some(&tool.description),
+            parameters: optional_json(&tool.parameters_json, &field, faults),
+        }
+    };
+    tools.iter().enumerate().map(&mut raw).collect()
 }
 
 /// Nested no deeper than messages may be; whether a verifier may stand here is for compiling to say.

@@ -4,7 +4,6 @@
 //! a person and a pipe are served.
 
 mod audit;
-mod breaker;
 mod cache;
 mod check;
 pub mod connection;
@@ -104,7 +103,7 @@ pub enum Command {
     /// Take a target out of service, or give it back.
     Target(target::TargetArgs),
     /// Hold a target's breaker, or give it back to its own judgement.
-    Breaker(breaker::BreakerArgs),
+    Breaker(target::BreakerArgs),
 }
 
 /// Which server is meant.
@@ -150,8 +149,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Simulate(args) => simulate::run(args).await,
             Command::Targets(args) => targets::run(&args).await,
             Command::Watch(args) => targets::watch(&args).await,
-            Command::Target(args) => target::run(&args).await,
-            Command::Breaker(args) => breaker::run(&args).await,
+            Command::Target(args) => target::run(args).await,
+            Command::Breaker(args) => target::breaker(args).await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -237,26 +237,8 @@ impl Checker<'_> {
         {
             self.at(&format!("{path}/path"), "must begin with `/`");
         }
-        for (name, value) in &raw.headers {
-            let at = format!("{path}/headers/{}", name.replace('~', "~0").replace('/', "~1"));
-            self.header(&at, name, value);
-            self.own_header(&at, name);
-        }
-        for name in raw.extra.keys().filter(|name| OWN_MEMBERS.contains(&name.as_str())) {
-            self.at_key(&format!("{path}/extra/{name}"), format!("`{name}` cannot be laid over"));
-        }
-        for (field, limit) in [
-            ("connect", raw.timeouts.connect),
-            ("attempt", raw.timeouts.attempt),
-            ("queue", raw.timeouts.queue),
-            ("first_byte", raw.timeouts.first_byte),
-            ("first_token", raw.timeouts.first_token),
-            ("idle", raw.timeouts.idle),
-        ] {
-            if limit.is_some_and(|limit| limit.0.is_zero()) {
-                self.at(&format!("{path}/timeouts/{field}"), "has to be longer than 0");
-            }
-        }
+        self.laid_over(path, &raw);
+        self.timeouts(path, &raw);
         self.gate(path, &raw);
         let credential_header = raw.credential_header.map(|header| {
             self.header(&format!("{path}/credential_header/name"), &header.name, &header.prefix);
@@ -304,6 +286,33 @@ impl Checker<'_> {
             http: raw.http,
             response_bytes_max: raw.response_bytes_max.unwrap_or(8 << 20) as usize,
             private: raw.private || here,
+        }
+    }
+
+    /// Headers and members of the body that a target adds to every request.
+    fn laid_over(&mut self, path: &str, raw: &RawTarget) {
+        for (name, value) in &raw.headers {
+            let at = format!("{path}/headers/{}", name.replace('~', "~0").replace('/', "~1"));
+            self.header(&at, name, value);
+            self.own_header(&at, name);
+        }
+        for name in raw.extra.keys().filter(|name| OWN_MEMBERS.contains(&name.as_str())) {
+            self.at_key(&format!("{path}/extra/{name}"), format!("`{name}` cannot be laid over"));
+        }
+    }
+
+    fn timeouts(&mut self, path: &str, raw: &RawTarget) {
+        for (field, limit) in [
+            ("connect", raw.timeouts.connect),
+            ("attempt", raw.timeouts.attempt),
+            ("queue", raw.timeouts.queue),
+            ("first_byte", raw.timeouts.first_byte),
+            ("first_token", raw.timeouts.first_token),
+            ("idle", raw.timeouts.idle),
+        ] {
+            if limit.is_some_and(|limit| limit.0.is_zero()) {
+                self.at(&format!("{path}/timeouts/{field}"), "has to be longer than 0");
+            }
         }
     }
 

@@ -147,28 +147,9 @@ impl Endpoint {
             false => Arc::new(PublicOnly(resolver)),
         };
         let tls = tls(settings.base_url, settings.versions)?;
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .tls_backend_preconfigured(tls.clone())
-            .dns_resolver(resolver.clone())
-            .retry(reqwest::retry::never())
-            .connect_timeout(settings.connect_timeout)
-            .tcp_nodelay(true)
-            .tcp_keepalive(TCP_KEEPALIVE)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_max_header_list_size(HEADERS_BYTES_MAX)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(settings.idle_connections_max);
-        let client = match settings.versions {
-            HttpVersions::Auto => client,
-            HttpVersions::Http2Only => client.http2_prior_knowledge(),
-            HttpVersions::Http1Only => client.http1_only(),
-        };
+        let client = client(&settings, tls.clone(), resolver.clone())?;
+        let unary = url(&settings, false)?;
+        let stream = Uri::try_from(url(&settings, true)?.as_str());
         let streams = StreamClient::new(StreamSettings {
             tls,
             resolver,
@@ -182,28 +163,11 @@ impl Endpoint {
             headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
         }
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let url = |stream: bool| {
-            let own = settings.dialect.path(settings.model, stream);
-            let path = settings.path.unwrap_or(&own);
-            let mut url = Url::parse(&format!("{}{path}", settings.base_url))
-                .map_err(|error| EndpointError::Url(error.to_string()))?;
-            if !settings.query.is_empty() {
-                url.query_pairs_mut().extend_pairs(settings.query);
-            }
-            // Names are resolved when a connection is made; literals never pass a resolver.
-            match literal(&url) {
-                Some(ip) if !settings.private && !address_allowed(ip) => {
-                    Err(EndpointError::Forbidden)
-                }
-                Some(_) | None => Ok(url),
-            }
-        };
-        let stream = Uri::try_from(url(true)?.as_str());
         Ok(Self {
             inner: Arc::new(Inner {
-                client: client.build().map_err(EndpointError::Client)?,
+                client,
                 streams,
-                unary: url(false)?,
+                unary,
                 stream: stream.map_err(|error| EndpointError::Url(error.to_string()))?,
                 headers,
                 credential: RwLock::new(settings.credential),
@@ -388,6 +352,53 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 /// `connect`, a certificate that does not hold is `tls`.
 fn negotiation_failed(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<rustls::Error>())
+}
+
+/// The client of unary calls.
+fn client(
+    settings: &EndpointSettings<'_>,
+    tls: ClientConfig,
+    resolver: Arc<dyn Resolve>,
+) -> Result<Client, EndpointError> {
+    let client = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(resolver)
+        .retry(reqwest::retry::never())
+        .connect_timeout(settings.connect_timeout)
+        .tcp_nodelay(true)
+        .tcp_keepalive(TCP_KEEPALIVE)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(settings.idle_connections_max);
+    let client = match settings.versions {
+        HttpVersions::Auto => client,
+        HttpVersions::Http2Only => client.http2_prior_knowledge(),
+        HttpVersions::Http1Only => client.http1_only(),
+    };
+    client.build().map_err(EndpointError::Client)
+}
+
+/// Where unary or streamed calls go.
+fn url(settings: &EndpointSettings<'_>, stream: bool) -> Result<Url, EndpointError> {
+    let own = settings.dialect.path(settings.model, stream);
+    let path = settings.path.unwrap_or(&own);
+    let mut url = Url::parse(&format!("{}{path}", settings.base_url))
+        .map_err(|error| EndpointError::Url(error.to_string()))?;
+    if !settings.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(settings.query);
+    }
+    // Names are resolved when a connection is made; literals never pass a resolver.
+    match literal(&url) {
+        Some(ip) if !settings.private && !address_allowed(ip) => Err(EndpointError::Forbidden),
+        Some(_) | None => Ok(url),
+    }
 }
 
 /// The TLS settings of a target. The machine's authorities are read once for all of them, which
