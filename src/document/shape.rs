@@ -80,9 +80,28 @@ impl<T: JsonSchema + DeserializeOwned> Shape<T> {
         if !problems.0.is_empty() {
             return Err(problems.sorted());
         }
-        serde_json::from_value(json).map_err(|error| {
-            Problems(vec![Problem::error("", document.root.position, error.to_string())])
-        })
+        // `3.0` is a whole number to the schema, and none to a Rust type.
+        let read = serde_json::from_value(json);
+        read.or_else(|_| serde_json::from_value(with_whole_numbers(document.to_json()))).map_err(
+            |error| Problems(vec![Problem::error("", document.root.position, error.to_string())]),
+        )
+    }
+}
+
+/// The value with whole numbers written as such.
+fn with_whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let is_whole = number.is_i64() || number.is_u64();
+            let float = number.as_f64().filter(|float| !is_whole && float.fract() == 0.0);
+            let whole = float.and_then(|float| format!("{float:.0}").parse::<i64>().ok());
+            Value::Number(whole.map_or(number, Into::into))
+        }
+        Value::Array(items) => items.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(key, value)| (key, with_whole_numbers(value))).collect()
+        }
+        other @ (Value::Null | Value::Bool(_) | Value::String(_)) => other,
     }
 }
 

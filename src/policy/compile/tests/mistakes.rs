@@ -41,6 +41,14 @@ policy:
 }
 
 #[test]
+fn whole_numbers_may_be_written_with_a_point() {
+    for text in ["3", "3.0", "3e0"] {
+        let policy = good(&format!("policy: {{execution: {{max_attempts: {text}}}}}"));
+        assert_eq!(policy.execution.max_attempts, 3, "{text}");
+    }
+}
+
+#[test]
 fn what_is_meant_is_told() {
     for (text, expected) in [
         ("policy: {cache: {enabled: yes}}", "expected true or false, found `yes` (write `true`)"),
