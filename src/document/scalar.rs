@@ -70,30 +70,39 @@ fn plain(text: Cow<'_, str>) -> Result<NodeValue, String> {
     })
 }
 
-/// Letters count, for `0x1f` and `1e9`; what holds anything else can only be text.
+/// What may be a number; all else is text. Durations such as `250ms` are the most common texts that
+/// begin with a digit, so they are told apart here and not by the library.
 fn looks_like_number(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.' | b'_'))
-        && text.bytes().any(|b| b.is_ascii_alphanumeric())
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return false;
+    }
+    let prefix = |prefixes: [&str; 6]| prefixes.iter().find_map(|p| unsigned.strip_prefix(p));
+    if let Some(digits) = prefix(["0x", "0X", "0o", "0O", "0b", "0B"]) {
+        return digits.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_');
+    }
+    let decimal = |b: u8| b.is_ascii_digit() || b"._eE+-".contains(&b);
+    matches!(unsigned, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
+        || unsigned.bytes().all(decimal) && unsigned.bytes().any(|b| b.is_ascii_digit())
 }
 
-/// A decimal number without a leading zero, a plus or gaps, as JSON writes it.
+/// A decimal number without gaps and exponent. With leading zeros it is decimal too (YAML 1.2.2,
+/// section 10.3.2), for which the library has a float.
 fn common_number(text: &str) -> Option<Number> {
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let whole = unsigned.bytes().take_while(u8::is_ascii_digit).count();
-    if whole == 0 || (whole > 1 && unsigned.starts_with('0')) {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !are_digits(whole) || !are_digits(fraction) {
         return None;
     }
-    let rest = &unsigned[whole..];
-    if rest.is_empty() {
-        return match text.parse::<u64>() {
-            Ok(number) => Some(number.into()),
-            Err(_) => text.parse::<i64>().ok().filter(|number| *number != 0).map(Into::into),
-        };
+    if unsigned.contains('.') {
+        return text.parse().ok().and_then(Number::from_f64);
     }
-    let digits = rest.strip_prefix('.')?;
-    let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    decimal.then(|| text.parse().ok().and_then(Number::from_f64)).flatten()
+    match text.parse::<u64>() {
+        Ok(number) => Some(number.into()),
+        // Zero with a sign is zero.
+        Err(_) => text.parse::<i64>().ok().map(Into::into),
+    }
 }
 
 fn by_library(text: &str) -> Option<NodeValue> {
