@@ -87,8 +87,8 @@ pub fn read(options: &Options, simulator: Option<SocketAddr>) -> anyhow::Result<
     let base_dir = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let environment = Environment { variable: &variable, base_dir };
     let config = config::read(&document, &environment).map_err(broken)?;
+    let targets = targets(&config, &document).map_err(broken)?;
     let authentication = Authentication::load(config.auth.as_ref())?;
-    let targets = targets(&config)?;
     let embeddings = embeddings(&config)?;
     let documents = Documents::new(targets.clone()).embedding(embeddings.is_some());
     let tls = |listener: &Listener| listener.tls.clone().map(TlsKeeper::load).transpose();

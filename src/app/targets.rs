@@ -5,22 +5,38 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use http::header::{HeaderName, HeaderValue};
 
-use crate::config::{Config, EMBEDDINGS, RawDialect, RawHttp, TargetConfig, secret};
+use crate::config::secret::{self, SecretError};
+use crate::config::{Config, EMBEDDINGS, RawDialect, RawHttp, TargetConfig};
+use crate::document::{Document, Problem, Problems};
 use crate::engine::gates::Gate;
 use crate::engine::targets::{Price, Target, Targets};
 use crate::provider::transport::{Endpoint, EndpointSettings, HttpVersions};
 use crate::provider::{Dialect, dialect};
 
 /// The targets of a configuration, ready to be called.
-pub(super) fn targets(config: &Config) -> anyhow::Result<Targets> {
-    let targets = config
-        .targets
-        .iter()
-        .map(|(name, target)| {
-            self::target(name, target).with_context(|| format!("target `{name}`"))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Targets::new(targets, config.groups.clone(), &config.default_targets))
+///
+/// # Errors
+/// All that keep a target from being called, where they stand in the configuration.
+pub(super) fn targets(config: &Config, document: &Document) -> Result<Targets, Problems> {
+    let (mut targets, mut problems) = (Vec::new(), Problems::default());
+    for (name, target) in &config.targets {
+        match self::target(name, target) {
+            Ok(target) => targets.push(target),
+            Err(error) => {
+                let key = name.replace('~', "~0").replace('/', "~1");
+                let path = match error.downcast_ref::<SecretError>() {
+                    Some(_) => format!("/targets/{key}/credential"),
+                    None => format!("/targets/{key}"),
+                };
+                let place = document.position_of(&path);
+                problems.push(Problem::error(path, place, format!("{error:#}")));
+            }
+        }
+    }
+    match problems.usable() {
+        true => Ok(Targets::new(targets, config.groups.clone(), &config.default_targets)),
+        false => Err(problems.sorted()),
+    }
 }
 
 /// What makes vectors of prompts, and the bytes of vectors in memory.

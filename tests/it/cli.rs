@@ -82,6 +82,23 @@ fn check_places_every_mistake_and_explain_prints_the_table() {
 }
 
 #[test]
+fn check_names_every_credential_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("mainstay.yaml");
+    let target = |name: &str, credential: &str| {
+        format!("  {name}: {{dialect: openai, model: m, credential: {credential}}}\n")
+    };
+    let targets = target("a", "{env: MAINSTAY_TEST_NOT_SET}") + &target("b", "{file: missing}");
+    std::fs::write(&config, format!("targets:\n{targets}")).unwrap();
+    let checked = mainstay(&["check", "--config", config.to_str().unwrap()]);
+    let told = text(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(2));
+    let not_set = "targets.a.credential: environment variable MAINSTAY_TEST_NOT_SET is not set";
+    assert!(told.contains(not_set) && told.contains("mainstay.yaml:2:"), "{told}");
+    assert!(told.contains("targets.b.credential: secret file "), "{told}");
+}
+
+#[test]
 fn help_is_there_for_everything() {
     for command in ["serve", "run", "check", "explain", "audit", "token", "simulate"] {
         let help = mainstay(&[command, "--help"]);
