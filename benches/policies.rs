@@ -67,6 +67,7 @@ fn conditions<'a>(targets: &'a [TargetCondition<'a>]) -> Conditions<'a> {
         repair: None,
         cache_age: None,
         step_template: false,
+        unfit_templates: &[],
         partial: false,
     }
 }

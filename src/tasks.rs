@@ -5,6 +5,7 @@
 //! `tokio::spawn`, and a test holds that.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -60,6 +61,22 @@ impl Tasks {
         T: Send + 'static,
     {
         self.tracker.spawn_blocking(work)
+    }
+
+    /// Computes something: where it is short, here, since to wake another thread takes longer and
+    /// on a busy machine takes a core from a call; else on a blocking thread. `None` if it panicked
+    /// or the runtime is going down.
+    pub async fn compute<F, T>(&self, is_short: bool, work: F) -> Option<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        if is_short {
+            // As on a blocking thread, a panic ends the work and not who waits for it; what it
+            // might have left half done it owned.
+            return catch_unwind(AssertUnwindSafe(work)).ok();
+        }
+        self.spawn_blocking(work).await.ok()
     }
 
     /// Asks all tasks of the group to end.

@@ -130,12 +130,13 @@ fn degrade(
         }
         DegradeSource::Template => {
             match template.or_else(|| walk.cx.planned.step.template_output.clone()) {
-                Some(value) if fits(walk.cx.planned, &value) => {
+                // `decide` has no other to give; a step's own was checked with the step.
+                Some(value) => {
                     let output = fixed_output(walk.cx.planned, &value);
                     walk.degrade(output, degraded_by(source));
                     Next::Done
                 }
-                Some(_) | None => done(walk, unusable.failure),
+                None => done(walk, unusable.failure),
             }
         }
         DegradeSource::Partial => take_part(walk, unusable),
@@ -148,15 +149,6 @@ fn degraded_by(source: DegradeSource) -> DegradedBy {
         DegradeSource::Partial => DegradedBy::Partial,
         DegradeSource::Cache => DegradedBy::Cache,
         DegradeSource::Template => DegradedBy::Template,
-    }
-}
-
-/// Whether a fixed output satisfies the step's schema. A policy's is for many steps, and what fits
-/// one of them is no answer of another; the push of it has told so.
-fn fits(planned: &PlannedStep, value: &Value) -> bool {
-    match &planned.step.output {
-        OutputSpec::Json { schema: Some(schema), .. } => schema.violations(value).is_empty(),
-        OutputSpec::Json { schema: None, .. } | OutputSpec::Text { .. } => true,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::journal::{
 use crate::output::{
     self, Change, ChangeKind, Changes, Checked, Contract, PartialTerms, Place, Verdict,
 };
-use crate::policy::ReaskRoom;
+use crate::policy::{ReaskRoom, RepairOffer};
 
 /// An output of the right form, not yet held against rules, confidence and verifier.
 #[derive(Clone)]
@@ -315,4 +315,14 @@ pub fn only_a_fence(offer: &Checked) -> bool {
     offer.verdict == Verdict::Repaired
         && offer.changes.omitted() == 0
         && offer.changes.listed().iter().all(|change| change.kind == ChangeKind::FenceRemoved)
+}
+
+/// What a deterministic repair gives.
+pub(super) fn repair_offer(checked: &Checked) -> Option<RepairOffer> {
+    match checked.verdict {
+        Verdict::Repaired if only_a_fence(checked) => Some(RepairOffer::FenceOnly),
+        Verdict::Repaired => Some(RepairOffer::Lossless),
+        Verdict::Lossy => Some(RepairOffer::Lossy),
+        Verdict::Clean | Verdict::Failed => None,
+    }
 }

@@ -205,6 +205,7 @@ impl Walk<'_, '_> {
             repair: None,
             cache_age: None,
             step_template: false,
+            unfit_templates: &[],
             partial: false,
         };
         let moment = Moment { remaining, dice: 0.0 };

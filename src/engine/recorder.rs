@@ -202,6 +202,7 @@ mod tests {
             repair: None,
             cache_age: None,
             step_template: false,
+            unfit_templates: &[],
             partial: false,
         };
         let moment = Moment { remaining: Duration::from_secs(60), dice: 0.5 };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Engine;
@@ -32,13 +33,14 @@ use crate::failure::Failure;
 use crate::journal::{AttemptRecord, DecisionRecord, DegradedBy, RunState, StepOutput, StepReport};
 use crate::pipeline::Scope;
 use crate::policy::record::RecordedFailure;
-use crate::policy::{
-    Conditions, Decision, History, Moment, RepairOffer, TargetCondition, Verdict, decide,
-};
+use crate::policy::{Conditions, Decision, History, Moment, TargetCondition, Verdict, decide};
 use crate::resilience::fair_queue::Priority;
 use crate::resilience::nearest::{Neighbourhood, Unit};
 use crate::resilience::pressure::Pressure;
 use crate::telemetry::trace::{TraceContext, new_span_id};
+
+/// Ways that are open to a decision: targets, re-asks, and the fixed outputs that are none.
+type Ways<'a> = (&'a [TargetCondition<'a>], bool, &'a [Arc<Value>]);
 
 /// What the steps of a run share.
 pub struct RunContext {
@@ -300,9 +302,17 @@ impl Walk<'_, '_> {
         let (mut targets, mut reprompt_budget) = self.target_conditions();
         let meant = self.group_targets();
         targets.extend(groups::conditions(&meant, &targets));
+        let mut unfit: Vec<Arc<Value>> = Vec::new();
         loop {
-            let (decision, noted) = self.decide_under(unusable, attempt, &targets, reprompt_budget);
+            let ways = (&*targets, reprompt_budget, &*unfit);
+            let (decision, noted) = self.decide_under(unusable, attempt, ways);
             let decision = groups::resolved(decision, &meant);
+            if let Verdict::Template { template: Some(template) } = &decision.verdict
+                && !self.cx.planned.step.output.takes(template)
+            {
+                unfit.push(template.clone());
+                continue;
+            }
             // Each round closes one way that was open, so this ends.
             match self.pay(&decision) {
                 Ok(payer) => {
@@ -328,8 +338,7 @@ impl Walk<'_, '_> {
         &self,
         unusable: &Unusable,
         attempt: u32,
-        targets: &[TargetCondition<'_>],
-        reprompt_budget: bool,
+        (targets, reprompt_budget, unfit_templates): Ways<'_>,
     ) -> (Decision, Option<(Instant, RecordedFailure)>) {
         let now = Instant::now();
         let conditions = Conditions {
@@ -343,9 +352,10 @@ impl Walk<'_, '_> {
                 && self.cx.engine.admission().pressure() == Pressure::None,
             reask: unusable.room,
             verifier_failed: unusable.of_verifier,
-            repair: unusable.offer.as_ref().and_then(repair_offer),
+            repair: unusable.offer.as_ref().and_then(checks::repair_offer),
             cache_age: self.cache_stored().map(|stored| now.duration_since(stored)),
             step_template: self.cx.planned.step.template_output.is_some(),
+            unfit_templates,
             partial: unusable.part.is_some(),
         };
         let site = self.site(attempt);
@@ -454,16 +464,6 @@ impl Drop for Walk<'_, '_> {
         report.duration = self.began.elapsed();
         report.target = Some(self.target.name.clone());
         self.cx.run.abandoned.put((self.cx.parent_span_id, report));
-    }
-}
-
-fn repair_offer(checked: &crate::output::Checked) -> Option<RepairOffer> {
-    use crate::output::Verdict as Checked;
-    match checked.verdict {
-        Checked::Repaired if checks::only_a_fence(checked) => Some(RepairOffer::FenceOnly),
-        Checked::Repaired => Some(RepairOffer::Lossless),
-        Checked::Lossy => Some(RepairOffer::Lossy),
-        Checked::Clean | Checked::Failed => None,
     }
 }
 

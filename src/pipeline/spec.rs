@@ -139,6 +139,16 @@ pub enum OutputSpec {
     },
 }
 
+impl OutputSpec {
+    /// Whether a fixed output is an answer of the step: whether its schema takes it.
+    pub fn takes(&self, value: &Value) -> bool {
+        match self {
+            Self::Json { schema: Some(schema), .. } => schema.violations(value).is_empty(),
+            Self::Json { schema: None, .. } | Self::Text { .. } => true,
+        }
+    }
+}
+
 /// What is asked of the provider so that JSON comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskProvider {

@@ -12,6 +12,8 @@ mod shown;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Policy;
 use super::decision::{
     Decision, DegradeSource, Refusal, RepairOffer, SkipReason, Skipped, Verdict,
@@ -61,6 +63,8 @@ pub struct Conditions<'a> {
     pub cache_age: Option<Duration>,
     /// Whether the step has a template of its own.
     pub step_template: bool,
+    /// Fixed outputs of the policy that the step's schema refuses.
+    pub unfit_templates: &'a [Arc<Value>],
     /// Whether some fields of the output in hand hold.
     pub partial: bool,
 }
@@ -218,6 +222,9 @@ impl Judge<'_> {
             Rung::FallbackToCache { max_age } => self.cache(*max_age),
             Rung::FallbackToTemplate { template } => match template {
                 None if !self.conditions.step_template => Err(SkipReason::NoTemplate),
+                Some(own) if self.conditions.unfit_templates.contains(own) => {
+                    Err(SkipReason::TemplateUnfit)
+                }
                 own => Ok(Verdict::Template { template: own.clone() }),
             },
             Rung::AcceptPartial { defaults } if self.has_partial() => {

@@ -179,6 +179,8 @@ pub enum SkipReason {
     CacheEntryTooOld,
     /// There is no fixed output.
     NoTemplate,
+    /// The step's schema refuses the fixed output.
+    TemplateUnfit,
     /// No field of the output holds, or the policy takes no parts.
     NothingPartial,
     /// The action is about outputs and the failure is not.
@@ -211,6 +213,7 @@ impl SkipReason {
             Self::NoCacheEntry => "no_cache_entry",
             Self::CacheEntryTooOld => "cache_entry_too_old",
             Self::NoTemplate => "no_template",
+            Self::TemplateUnfit => "template_unfit",
             Self::NothingPartial => "nothing_partial",
             Self::WrongDomain => "wrong_domain",
             Self::ContentShown => "content_shown",

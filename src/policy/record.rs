@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use super::Policy;
 use super::decide::{Conditions, Moment, ReaskRoom, TargetCondition, decide};
 use super::decision::{Decision, Refusal, RepairOffer, Verdict};
@@ -87,6 +89,7 @@ pub struct RecordedConditions {
     repair: Option<RepairOffer>,
     cache_age: Option<Duration>,
     step_template: bool,
+    unfit_templates: Box<[Arc<Value>]>,
     partial: bool,
 }
 
@@ -166,6 +169,7 @@ impl RecordedConditions {
             repair,
             cache_age,
             step_template,
+            unfit_templates,
             partial,
         } = conditions.clone();
         let targets = targets.iter().map(|target| {
@@ -198,6 +202,7 @@ impl RecordedConditions {
             repair,
             cache_age,
             step_template,
+            unfit_templates: unfit_templates.into(),
             partial,
         }
     }
@@ -219,7 +224,7 @@ impl RecordedConditions {
         lent.collect()
     }
 
-    fn lend<'a>(&self, targets: &'a [TargetCondition<'a>]) -> Conditions<'a> {
+    fn lend<'a>(&'a self, targets: &'a [TargetCondition<'a>]) -> Conditions<'a> {
         Conditions {
             max_attempts: self.max_attempts,
             run_extra_calls_left: self.run_extra_calls_left,
@@ -232,6 +237,7 @@ impl RecordedConditions {
             repair: self.repair,
             cache_age: self.cache_age,
             step_template: self.step_template,
+            unfit_templates: &self.unfit_templates,
             partial: self.partial,
         }
     }

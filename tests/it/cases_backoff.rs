@@ -370,6 +370,7 @@ impl Step {
             repair: None,
             cache_age: None,
             step_template: false,
+            unfit_templates: &[],
             partial: false,
         };
         let mut failure = Failure::new(FailureCause::RateLimited, "vector");

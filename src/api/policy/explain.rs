@@ -15,7 +15,9 @@ use crate::engine::step::record_of;
 use crate::engine::targets::Target;
 use crate::failure::{Failure, FailureCause};
 use crate::policy::explain::{self, Explanation};
-use crate::policy::{Conditions, History, Moment, ReaskRoom, RepairOffer, Site, TargetCondition};
+use crate::policy::{
+    Conditions, History, Moment, ReaskRoom, RepairOffer, Rung, Site, TargetCondition,
+};
 
 /// Time left where a request says nothing of it.
 const PLENTY: Duration = Duration::from_secs(3_600);
@@ -146,6 +148,22 @@ impl Asked<'_> {
             })
             .collect();
         let step = planned.map(|planned| &planned.step);
+        let site = Site {
+            pipeline: self.pipeline,
+            step: self.step,
+            target: &target.name,
+            attempt: self.attempts,
+            labels: &self.labels,
+        };
+        let unfit = step.map_or(Vec::new(), |step| {
+            let ladder = policy.routing.route(&self.failure, &site).ladder;
+            let of = |rung: &Rung| {
+                let Rung::FallbackToTemplate { template } = rung else { return None };
+                template.clone()
+            };
+            let templates = ladder.rungs.iter().filter_map(of);
+            templates.filter(|template| !step.output.takes(template)).collect()
+        });
         let conditions = Conditions {
             max_attempts: step.and_then(|step| step.max_attempts).unwrap_or(u32::MAX),
             run_extra_calls_left: policy.execution.run_extra_calls_max,
@@ -158,14 +176,8 @@ impl Asked<'_> {
             repair: Some(RepairOffer::Lossless),
             cache_age: Some(Duration::ZERO),
             step_template: step.is_some_and(|step| step.template_output.is_some()),
+            unfit_templates: &unfit,
             partial: true,
-        };
-        let site = Site {
-            pipeline: self.pipeline,
-            step: self.step,
-            target: &target.name,
-            attempt: self.attempts,
-            labels: &self.labels,
         };
         let moment = Moment { remaining: self.remaining, dice: 0.5 };
         explain::failure(policy, &self.failure, &site, &history, moment, &conditions)

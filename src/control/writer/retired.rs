@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use super::Compiled;
 
+/// Overrides of a policy that is freed in a few microseconds.
+const OVERRIDES_FEW: usize = 16;
+
 /// Documents that serve no new run. As many as runs hold, and those of the last moment.
 #[derive(Default)]
 pub(super) struct Retired(Vec<Compiled>);
@@ -16,6 +19,14 @@ impl Retired {
     /// Keeps what a change replaced.
     pub(super) fn keep(&mut self, replaced: Option<Compiled>) {
         self.0.extend(replaced);
+    }
+
+    /// Whether freeing it takes less time than waking another thread.
+    pub(super) fn is_small(retired: &Compiled) -> bool {
+        match retired {
+            Compiled::Policy(policy) => policy.policy.routing.overrides().len() <= OVERRIDES_FEW,
+            Compiled::Pipeline(_) => false,
+        }
     }
 
     /// Takes out what nobody else holds any more.

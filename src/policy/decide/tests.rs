@@ -59,6 +59,7 @@ impl Scene {
                 repair: Some(RepairOffer::Lossless),
                 cache_age: Some(60 * S),
                 step_template: true,
+                unfit_templates: &[],
                 partial: true,
             },
             targets: ["a", "b", "c", "d"].map(admitting).to_vec(),

@@ -80,6 +80,7 @@ fn a_decision_with_every_rung_judged() {
         repair: None,
         cache_age: Some(Duration::from_secs(60)),
         step_template: false,
+        unfit_templates: &[],
         partial: false,
     };
     let moment = Moment { remaining: Duration::from_secs(5), dice: 0.5 };

@@ -138,6 +138,7 @@ fn meet(
         repair: luck.repair,
         cache_age: luck.cache.then_some(S),
         step_template: false,
+        unfit_templates: &[],
         partial: false,
     };
     let site = Site {

@@ -88,6 +88,45 @@ async fn a_template_that_fits_no_step_is_told_of_at_the_push_and_never_given_out
 }
 
 #[tokio::test]
+async fn a_rung_with_a_template_that_does_not_fit_is_passed_over() {
+    let rig = rig().await;
+    let ladder = "[{fallback_to_template: {template: sorry}}, {fallback_to_template: {template: {title: unknown}}}, alert_and_halt]";
+    push(&rig, &format!("policy: {{routing: {{infrastructure: {{ladder: {ladder}}}}}}}")).await;
+    put(&rig).await;
+    let run = rig.pipeline("report", json!({})).await.unwrap();
+    assert_eq!(run.state(), pb::RunState::Degraded);
+    let titled = run.steps.iter().find(|step| step.step == "titled").unwrap();
+    let decided = titled.attempts[0].decision.clone().unwrap();
+    assert_eq!((decided.rung, &*decided.skipped[0].reason), (Some(1), "template_unfit"));
+
+    // What is explained is what was done.
+    let explain = pb::ExplainFailureRequest {
+        policy: Some(pb::PolicySource {
+            source: Some(pb::policy_source::Source::Stored(pb::PolicyVersionRef {
+                name: "careful".to_owned(),
+                version: 0,
+            })),
+        }),
+        pipeline: "report".to_owned(),
+        step: "titled".to_owned(),
+        failure: Some(pb::HypotheticalFailure {
+            cause: "overloaded".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let explained = rig.policies().explain_failure(explain.clone()).await.unwrap().into_inner();
+    let rungs: Vec<_> = explained.rungs.iter().map(|rung| (rung.feasible, &*rung.reason)).collect();
+    assert_eq!(rungs, [(false, "template_unfit"), (true, ""), (true, "")]);
+    assert_eq!(explained.decision.unwrap().rung, decided.rung);
+    // Of a step without a schema any text is an answer.
+    let explain = pb::ExplainFailureRequest { step: "told".to_owned(), ..explain };
+    let explained = rig.policies().explain_failure(explain).await.unwrap().into_inner();
+    assert_eq!(explained.decision.unwrap().rung, Some(0));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn overrides_are_held_against_the_steps_that_they_are_for() {
     let rig = rig().await;
     push(&rig, "policy: {}").await;

@@ -31,6 +31,10 @@ fn fallback_to_template() {
     skips(with(of_step, none), SkipReason::NoTemplate);
     let sorry = Some(Arc::new(Value::from("sorry")));
     takes(with(of_policy, none), Verdict::Template { template: sorry });
+    let unfit: &[_] = Vec::leak(vec![Arc::new(Value::from("sorry"))]);
+    let mut scene = with(of_policy, none);
+    scene.conditions.unfit_templates = unfit;
+    skips(scene, SkipReason::TemplateUnfit);
 }
 
 #[test]
@@ -80,6 +84,7 @@ fn terminal_rungs_are_always_feasible_and_end_the_step() {
             repair: None,
             cache_age: None,
             step_template: false,
+            unfit_templates: &[],
             partial: false,
         };
         s.moment.remaining = Duration::ZERO;

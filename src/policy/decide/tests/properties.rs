@@ -155,6 +155,7 @@ fn any_luck() -> impl Strategy<Value = Luck> {
             repair,
             cache_age: has[0].then_some(60 * S),
             step_template: has[1],
+            unfit_templates: &[],
             partial: has[2],
         },
     );
