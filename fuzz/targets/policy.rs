@@ -63,6 +63,7 @@ fn used(policy: &Policy) {
         repair: None,
         cache_age: Some(Duration::from_secs(5)),
         step_template: false,
+        unfit_templates: &[],
         partial: true,
     };
     let moment = Moment { remaining: Duration::from_secs(60), dice: 0.5 };

@@ -13,6 +13,9 @@ use crate::engine::targets::Targets;
 use crate::journal::PolicyRef;
 use crate::{pipeline, policy};
 
+/// Where a pipeline says what it is called.
+const NAME: &str = "/name";
+
 /// Checks documents against what this server has.
 #[derive(Clone)]
 pub struct Documents {
@@ -132,11 +135,16 @@ impl Documents {
         let policies: Option<Vec<&str>> =
             policies.map(|names| names.iter().map(String::as_str).collect());
         let known = pipeline::Known { targets: Some(&targets), policies: policies.as_deref() };
-        let (mut pipeline, warnings) =
+        let (mut pipeline, mut warnings) =
             pipeline::compile(&document, &known).map_err(|problems| {
                 let anywhere = pipeline::Known::default();
                 refused(problems, pipeline::compile(&document, &anywhere).is_ok())
             })?;
+        if *pipeline.name != *source.name {
+            let message = format!("is `{}` here; it is stored as `{}`", pipeline.name, source.name);
+            let position = document.position_of(NAME);
+            warnings.push(Problem::warning(NAME, position, message));
+        }
         pipeline.name = source.name.as_str().into();
         let planned =
             PlannedPipeline::new(pipeline, version, &self.targets).map_err(|(step, error)| {
@@ -166,7 +174,11 @@ impl Documents {
     pub fn check_pipeline(&self, name: &str, text: &str, policies: Option<&[String]>) -> Problems {
         let source = Source { name: name.into(), origin: name.into(), text: text.into() };
         match self.pipeline(&source, 1, policies) {
-            Ok((_, warnings)) => warnings,
+            // Nobody has said what it is to be called.
+            Ok((_, mut warnings)) => {
+                warnings.0.retain(|warning| warning.path != NAME);
+                warnings
+            }
             Err(refused) => refused.into_problems(),
         }
     }

@@ -116,6 +116,9 @@ async fn policies_are_compared_and_explained() {
     assert_eq!(explained["action"], "fallback_to_target");
     assert_eq!(explained["next_target"], "whole");
     assert_eq!(explained["rungs"][0]["reason"], "hint_too_long");
+    let target = ["--failure", "rate_limited", "--target", "brokem"];
+    let wrong = mainstay(&rig, &[&["policy", "explain", "careful"][..], &target].concat()).await;
+    assert!(told(&wrong).contains("did you mean `broken`?"), "{}", told(&wrong));
     let wrong = mainstay(&rig, &["policy", "explain", "careful", "--failure", "rate_limit"]).await;
     assert_eq!(wrong.status.code(), Some(1));
     assert!(told(&wrong).contains("did you mean `rate_limited`?"), "{}", told(&wrong));

@@ -10,6 +10,7 @@ use super::{PolicyApi, diff, resolve};
 use crate::api::status::{self, FieldFault, NotFound};
 use crate::api::{convert, pb};
 use crate::document::nearest;
+use crate::engine::did_you_mean;
 use crate::engine::plan::PlannedStep;
 use crate::engine::step::record_of;
 use crate::engine::targets::Target;
@@ -49,9 +50,12 @@ pub(super) async fn explain_failure(
         name => all.iter().find(|target| *target.name == *name),
     };
     let Some(target) = target else {
+        let names = all.iter().map(|target| &*target.name);
+        let near = nearest(&message.target, names).map(str::to_owned);
+        let hint = did_you_mean(&near);
         return Err(status::of_not_found(&NotFound {
             reason: "TARGET_NOT_FOUND",
-            message: format!("there is no target `{}`", message.target),
+            message: format!("there is no target `{}`{hint}", message.target),
         }));
     };
     let explanation = asked.explain(&policy, planned.as_deref(), target, own.len(), &all);

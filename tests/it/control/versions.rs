@@ -163,7 +163,9 @@ async fn pipelines_are_documents_of_the_same_kind() {
     rig.push(pushing("careful", &retrying(1))).await.unwrap();
     let first = rig.policies().put_pipeline(put(&named)).await.unwrap().into_inner();
     assert_eq!(first.version.unwrap().version, 1);
-    rig.policies().put_pipeline(put(&pipeline("goodbye", "policy: careful\n"))).await.unwrap();
+    let other = pipeline("goodbye", "policy: careful\n").replacen("two", "three", 1);
+    let stored = rig.policies().put_pipeline(put(&other)).await.unwrap().into_inner();
+    assert_eq!(stored.warnings[0].message, "is `three` here; it is stored as `two`");
     let run = rig.pipeline("two", serde_json::json!({})).await.unwrap();
     assert_eq!((run.pipeline_version, run.policy.unwrap().name.as_str()), (2, "careful"));
     let rig = rig.restart().await;
