@@ -1,5 +1,7 @@
 //! `mainstay pipeline`: pipelines as documents of the control plane.
 
+mod diff;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -33,6 +35,8 @@ enum PipelineCommand {
     Status(Status),
     /// List the versions of a pipeline.
     Versions(Versions),
+    /// Tell which members of two pipelines differ.
+    Diff(diff::Diff),
     /// Put the content of an old version in force again.
     Rollback(Rollback),
     /// Take a pipeline out of service. Runs under way keep it to their end.
@@ -49,6 +53,7 @@ pub(super) async fn run(args: PipelineArgs) -> anyhow::Result<Exit> {
         PipelineCommand::List(args) => args.run(Kind::Pipeline).await,
         PipelineCommand::Status(args) => args.run(Kind::Pipeline).await,
         PipelineCommand::Versions(args) => args.run(Kind::Pipeline).await,
+        PipelineCommand::Diff(args) => args.run().await,
         PipelineCommand::Rollback(args) => args.run(Kind::Pipeline, false).await,
         PipelineCommand::Delete(args) => args.run(Kind::Pipeline).await,
         PipelineCommand::Schema => policy::schema(crate::pipeline::SHAPE.schema()),

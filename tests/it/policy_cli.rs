@@ -125,6 +125,30 @@ async fn policies_are_compared_and_explained() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn pipelines_are_compared_member_by_member() {
+    let rig = rig().await;
+    let pipeline = |target: &str| {
+        format!(
+            "name: two\nsteps:\n  - {{name: say, targets: [{target}], prompt: [{{user: hello}}]}}\n"
+        )
+    };
+    let (_first, path) = file(&pipeline("whole"));
+    let put = mainstay(&rig, &["pipeline", "put", &path, "--name", "two"]).await;
+    assert_eq!(put.status.code(), Some(0), "{}", told(&put));
+    let same = mainstay(&rig, &["pipeline", "diff", "two", "two@1"]).await;
+    assert_eq!((same.status.code(), told(&same).as_str()), (Some(0), "no difference\n"));
+    let (_second, path) = file(&pipeline("broken"));
+    let differs = mainstay(&rig, &["pipeline", "diff", "two", &path]).await;
+    let expected = "steps.say.targets: [\"whole\"] -> [\"broken\"]\n";
+    assert_eq!((differs.status.code(), told(&differs).as_str()), (Some(1), expected));
+    let as_json = json_of(&mainstay(&rig, &["pipeline", "diff", "two", &path, "--json"]).await);
+    assert_eq!(as_json["differences"][0]["path"], "steps.say.targets");
+    let missing = mainstay(&rig, &["pipeline", "diff", "twoo", &path]).await;
+    assert_eq!(missing.status.code(), Some(1), "{}", told(&missing));
+    rig.stop().await;
+}
+
 /// Traffic of the engine's own making, decided again: under the policy that was active every
 /// decision is the recorded one, in full; under another the report says what would have changed.
 #[tokio::test]

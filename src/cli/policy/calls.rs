@@ -18,7 +18,7 @@ type Answer<T> = Result<T, Box<Refusal>>;
 
 impl Kind {
     /// What is served of a document.
-    pub(super) async fn get(
+    pub(in crate::cli) async fn get(
         self,
         client: &mut PolicyClient,
         name: String,

@@ -28,7 +28,7 @@ use crate::api::client::{self, PolicyClient, Refusal};
 
 pub(super) use change::{Delete, Rollback, Storing};
 pub(super) use read::{Get, List, Status, Versions};
-pub(super) use source::Text;
+pub(super) use source::{Text, policy as source};
 pub(super) use validate::{Kind, Validate, wrong};
 
 /// Check, push, compare, try out and roll back policies.

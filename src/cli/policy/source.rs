@@ -35,7 +35,7 @@ impl Text {
 
 /// A policy as an argument: a file (with a folder or the ending of a document in its name, or `-`),
 /// else `NAME` or `NAME@VERSION` of a stored one.
-pub(super) fn policy(argument: &str) -> anyhow::Result<pb::PolicySource> {
+pub(in crate::cli) fn policy(argument: &str) -> anyhow::Result<pb::PolicySource> {
     let endings = [".yaml", ".yml", ".json"];
     let is_file = argument == "-"
         || argument.contains(['/', '\\'])
