@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::api::client::PolicyClient;
 use crate::api::pb::policy_source::Source;
 use crate::cli::Exit;
-use crate::cli::policy::{self, Asking, Kind};
+use crate::cli::policy::{self, Kind, Sides};
 use crate::document::{Document, Problems};
 
 /// Characters of a value that are shown.
@@ -15,19 +15,15 @@ const SHOWN_CHARS: usize = 80;
 /// Tell which members of two pipelines differ. Exit code 1 if any does.
 #[derive(Debug, Args)]
 pub(super) struct Diff {
-    /// Before: NAME, NAME@VERSION or a file.
-    before: String,
-    /// After: NAME, NAME@VERSION or a file.
-    after: String,
     #[command(flatten)]
-    asking: Asking,
+    sides: Sides,
 }
 
 impl Diff {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
-        let mut client = self.asking.client().await?;
+        let mut client = self.sides.asking.client().await?;
         let mut sides = Vec::with_capacity(2);
-        for argument in [&self.before, &self.after] {
+        for argument in [&self.sides.before, &self.sides.after] {
             match self.side(&mut client, argument).await? {
                 Ok(side) => sides.push(side),
                 Err(exit) => return Ok(exit),
@@ -45,7 +41,7 @@ impl Diff {
             true => "no difference\n".to_owned(),
             false => found.iter().map(Difference::line).collect(),
         };
-        policy::print(self.asking.json, value, &text);
+        policy::print(self.sides.asking.json, value, &text);
         Ok(if found.is_empty() { Exit::Done } else { Exit::Failed })
     }
 
@@ -63,7 +59,9 @@ impl Diff {
             Some(Source::Stored(named)) => {
                 match Kind::Pipeline.get(client, named.name, named.version).await {
                     Ok(status) => status.text,
-                    Err(refusal) => return Ok(Err(policy::refused(self.asking.json, &refusal))),
+                    Err(refusal) => {
+                        return Ok(Err(policy::refused(self.sides.asking.json, &refusal)));
+                    }
                 }
             }
             Some(Source::Text(text)) => text,

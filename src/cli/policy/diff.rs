@@ -10,24 +10,32 @@ use crate::cli::Exit;
 /// Tell in words of the domain how two policies differ. Exit code 1 if they do.
 #[derive(Debug, Args)]
 pub(super) struct Diff {
-    /// Before: NAME, NAME@VERSION or a file.
-    before: String,
-    /// After: NAME, NAME@VERSION or a file.
-    after: String,
     #[command(flatten)]
-    asking: Asking,
+    sides: Sides,
+}
+
+/// What is compared, and how it is asked for.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Sides {
+    /// Before: NAME, NAME@VERSION or a file.
+    pub(in crate::cli) before: String,
+    /// After: NAME, NAME@VERSION or a file.
+    pub(in crate::cli) after: String,
+    #[command(flatten)]
+    pub(in crate::cli) asking: Asking,
 }
 
 impl Diff {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
-        let sides = source::policy(&self.before)
-            .and_then(|before| Ok((before, source::policy(&self.after)?)));
+        let Sides { before, after, asking } = self.sides;
+        let sides =
+            source::policy(&before).and_then(|before| Ok((before, source::policy(&after)?)));
         let (before, after) = match sides {
             Ok(sides) => sides,
             Err(error) => return validate::wrong(&error),
         };
         let request = pb::DiffPoliciesRequest { before: Some(before), after: Some(after) };
-        let mut client = self.asking.client().await?;
+        let mut client = asking.client().await?;
         match client::call(client.diff_policies(client::bounded(request))).await {
             Ok(response) => {
                 let same = response.changes.is_empty() && response.settings.is_empty();
@@ -46,10 +54,10 @@ impl Diff {
                         words::changes(changes, left_out, &response.settings)
                     }
                 };
-                super::print(self.asking.json, value, &text);
+                super::print(asking.json, value, &text);
                 Ok(if same { Exit::Done } else { Exit::Failed })
             }
-            Err(refusal) => Ok(refused(self.asking.json, &refusal)),
+            Err(refusal) => Ok(refused(asking.json, &refusal)),
         }
     }
 }

@@ -27,6 +27,7 @@ use super::connection::Connection;
 use crate::api::client::{self, PolicyClient, Refusal};
 
 pub(super) use change::{Delete, Rollback, Storing};
+pub(super) use diff::Sides;
 pub(super) use read::{Get, List, Status, Versions};
 pub(super) use source::{Text, policy as source};
 pub(super) use validate::{Kind, Validate, wrong};
